@@ -1,0 +1,45 @@
+# Everything a developer runs. `make` alone lists it.
+
+SWIFT ?= swift
+# Every target of ours builds with warnings as errors (Package.swift); this refuses imports that Package.swift does not declare.
+FLAGS = --explicit-target-dependency-import-check error
+RELEASE = -c release --static-swift-stdlib $(FLAGS)
+BINARY = .build/release/colophon
+SECONDS ?= 60
+
+.PHONY: help deps build test check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start fuzz clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
+
+deps: ## install the Debian packages that are missing
+	@Tools/deps
+
+build: deps ## build the release binary
+	$(SWIFT) build $(RELEASE)
+
+run: build ## train the example, index it, trace what it answers
+	@Examples/demo $(BINARY)
+
+test: build ## run every test
+	$(SWIFT) build --build-tests $(FLAGS)
+	$(SWIFT) test --skip-build $(FLAGS)
+
+check: lint test ## what must pass before anything lands
+
+format: ## lay the code out
+	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests Benchmarks Fuzz
+
+lint: ## check the layout
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Benchmarks Fuzz
+
+bench: build bench-start bench-hash bench-csv bench-trace bench-ledger ## measure all that has a bar, as ratios
+
+bench-start bench-hash bench-csv bench-trace bench-ledger: build
+	@python3 Benchmarks/$@.py $(BINARY)
+
+fuzz: ## feed the parsers rubbish for SECONDS (60)
+	@Fuzz/run $(SECONDS)
+
+clean: ## remove what was built and what `make run` left
+	rm -rf .build run

@@ -1,0 +1,43 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every target of ours is compiled with: Swift 6, and no warning left standing.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Dependencies point one way; see ARCHITECTURE.md. `make build` refuses an import that is not declared here.
+let package = Package(
+    name: "colophon",
+    products: [.executable(name: "colophon", targets: ["colophon"])],
+    targets: [
+        // C libraries and the few Linux calls that Swift's own Glibc module leaves out. No code of ours in C.
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CSystem"),
+
+        // The pure domain: no IO, no C.
+        .target(name: "Provenance", swiftSettings: strict),
+
+        // The machine, and one wrapper for each C library.
+        .target(name: "Runtime", dependencies: ["CSystem", "Provenance"], swiftSettings: strict),
+        .target(name: "Crypto", dependencies: ["CCrypto", "Provenance"], swiftSettings: strict),
+        .target(name: "SQLite", dependencies: ["CSQLite"], swiftSettings: strict),
+
+        // Features. None imports another.
+        .target(name: "Manifests", dependencies: ["Provenance", "Runtime", "Crypto"], swiftSettings: strict),
+        .target(name: "Ledger", dependencies: ["Provenance", "Runtime", "SQLite"], swiftSettings: strict),
+        .target(name: "Trace", dependencies: ["Provenance"], swiftSettings: strict),
+
+        // The command line, which composes them.
+        .executableTarget(
+            name: "colophon",
+            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace"],
+            swiftSettings: strict),
+
+        .testTarget(name: "ProvenanceTests", dependencies: ["Provenance", "Crypto"], swiftSettings: strict),
+    ]
+)

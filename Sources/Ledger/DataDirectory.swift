@@ -1,0 +1,23 @@
+import Glibc
+import Runtime
+
+/// Where the ledger lives when nobody says so.
+package enum DataDirectory {
+    package enum Use: Sendable {
+        case lookUp
+        case change
+    }
+
+    static let system = "/var/lib/colophon"
+
+    /// The directory that was named, or else the machine's, where that may be used, or else the user's.
+    package static func path(named: String?, for use: Use) -> String {
+        if let named { return named }
+        let wanted = use == .lookUp ? R_OK | X_OK : R_OK | W_OK | X_OK
+        if access(system, wanted) == 0 { return system }
+        let home = Environment.value("HOME") ?? "/"
+        // XDG: a relative path there is invalid, and ignored.
+        let data = Environment.value("XDG_DATA_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
+        return Paths.join(data ?? Paths.join(home, ".local/share"), "colophon")
+    }
+}

@@ -1,0 +1,102 @@
+import Provenance
+import SQLite
+
+extension Ledger {
+    /// The records of manifests whose digests begin like `prefix`, with those digests, in their order.
+    package func records(_ prefix: HexPrefix, limit: Int) throws(LedgerError) -> [(record: Int64, digest: Digest)] {
+        try sqlite { () throws(SQLiteError) in
+            let statement: Statement
+            if let prepared = digestRange {
+                prepared.reset()
+                statement = prepared
+            } else {
+                statement = try database.prepare(Query.manifestsByDigest.rawValue)
+                digestRange = statement
+            }
+            defer { statement.reset() }
+            try statement.bind(1, blob: prefix.lowest.bytes)
+            try statement.bind(2, blob: prefix.highest.bytes)
+            try statement.bind(3, Int64(limit))
+            var found: [(Int64, Digest)] = []
+            while try statement.step() {
+                guard let digest = Digest(bytes: statement.blob(1)) else { continue }
+                found.append((statement.integer(0), digest))
+            }
+            return found
+        }
+    }
+
+    package func records(version: String, limit: Int) throws(LedgerError) -> [Int64] {
+        try ids(.recordsByVersion) { statement throws(SQLiteError) in
+            try statement.bind(1, version)
+            try statement.bind(2, Int64(limit))
+        }
+    }
+
+    package func records(datasetVersion version: String, limit: Int) throws(LedgerError) -> [Int64] {
+        try ids(.recordsByDatasetVersion) { statement throws(SQLiteError) in
+            try statement.bind(1, version)
+            try statement.bind(2, Int64(limit))
+        }
+    }
+
+    /// The records whose commit begins with `prefix`.
+    package func records(commit prefix: String, limit: Int) throws(LedgerError) -> [Int64] {
+        try ids(.recordsByCommit) { statement throws(SQLiteError) in
+            try statement.bind(1, prefix.lowercased())
+            try statement.bind(2, Self.end(ofPrefix: prefix.lowercased()))
+            try statement.bind(3, Int64(limit))
+        }
+    }
+
+    /// The records with an artifact, or a dataset, whose hash begins like `prefix`.
+    package func records(_ role: Role, _ prefix: HexPrefix, limit: Int) throws(LedgerError) -> [Int64] {
+        try ids(.recordsByEntity) { statement throws(SQLiteError) in
+            try statement.bind(1, blob: prefix.lowest.bytes)
+            try statement.bind(2, blob: prefix.highest.bytes)
+            try statement.bind(3, role.rawValue)
+            try statement.bind(4, Int64(limit))
+        }
+    }
+
+    /// The manifest of a record, as it was written.
+    package func manifest(_ record: Int64) throws(LedgerError) -> Manifest {
+        let body: [UInt8]? = try sqlite { () throws(SQLiteError) in
+            let statement = try statement(.body)
+            defer { statement.reset() }
+            try statement.bind(1, record)
+            return try statement.step() ? statement.blob(1) : nil
+        }
+        guard let body, let manifest = try? Manifest.parse(body, verification: .off, hashing: hashing) else {
+            throw .damagedRecord(id: record, path: path)
+        }
+        return manifest
+    }
+
+    /// Where the manifest of a record was seen last; nil when it came from no file.
+    package func file(of record: Int64) throws(LedgerError) -> String? {
+        try sqlite { () throws(SQLiteError) in
+            let statement = try statement(.fileOfRecord)
+            defer { statement.reset() }
+            try statement.bind(1, record)
+            return try statement.step() ? statement.text(0) : nil
+        }
+    }
+
+    /// The first text, in the order of bytes, after all that begin with `prefix`.
+    static func end(ofPrefix prefix: String) -> String { prefix + "\u{10FFFF}" }
+
+    /// The first column of a query's rows.
+    func ids(
+        _ query: Query, _ bind: (Statement) throws(SQLiteError) -> Void
+    ) throws(LedgerError) -> [Int64] {
+        try sqlite { () throws(SQLiteError) in
+            let statement = try statement(query)
+            defer { statement.reset() }
+            try bind(statement)
+            var ids: [Int64] = []
+            while try statement.step() { ids.append(statement.integer(0)) }
+            return ids
+        }
+    }
+}

@@ -1,0 +1,22 @@
+/// How surely it is known which manifest an answer came from. Never claim more than is known.
+package enum Attribution: String, Sendable, CaseIterable, Comparable {
+    /// Nothing is known, or what is known contradicts itself.
+    case unknown
+    /// An activation happened meanwhile: it was this manifest or its neighbour.
+    case mixed
+    /// The active manifest at that time.
+    case inferred
+    /// The answer itself names its manifest, and the ledger knows it.
+    case exact
+
+    private var strength: Int {
+        switch self {
+        case .unknown: 0
+        case .mixed: 1
+        case .inferred: 2
+        case .exact: 3
+        }
+    }
+
+    package static func < (left: Attribution, right: Attribution) -> Bool { left.strength < right.strength }
+}

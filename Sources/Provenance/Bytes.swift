@@ -1,0 +1,94 @@
+/// Byte-level helpers for text that is compared and scanned as bytes.
+///
+/// Swift's own `==` and `<` on `String` use Unicode equivalence, under which two different byte strings can be
+/// equal. Names, versions and ids here are bytes; these helpers never look further than that.
+extension String {
+    /// Whether both hold the same UTF-8 bytes.
+    package func hasSameBytes(as other: String) -> Bool {
+        utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
+    }
+
+    /// Whether the UTF-8 bytes sort before those of `other`; the same order as that of Unicode scalars.
+    package func precedesInBytes(_ other: String) -> Bool {
+        utf8.lexicographicallyPrecedes(other.utf8)
+    }
+
+    /// The text on one line and safe for a terminal: control characters, and those that reorder or hide text, as escapes.
+    package var onOneLine: String {
+        if utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return self }
+        var result = ""
+        for scalar in unicodeScalars {
+            switch scalar {
+            case "\n": result += "\\n"
+            case "\r": result += "\\r"
+            case "\t": result += "\\t"
+            default:
+                switch scalar.properties.generalCategory {
+                case .control, .format, .lineSeparator, .paragraphSeparator:
+                    result += "\\u{" + String(scalar.value, radix: 16) + "}"
+                default:
+                    result.unicodeScalars.append(scalar)
+                }
+            }
+        }
+        return result
+    }
+}
+
+/// A dictionary key that is equal only when every byte is.
+package struct ByteKey: Hashable, Sendable {
+    private let bytes: [UInt8]
+
+    package init(_ text: String) { bytes = Array(text.utf8) }
+}
+
+extension Span where Element == UInt8 {
+    /// The bytes of `range` as text. Bytes that are no UTF-8 become U+FFFD: callers that care have checked before.
+    package func text(_ range: Range<Int>) -> String {
+        extracting(range).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// The bytes of `range`, copied.
+    package func array(_ range: Range<Int>) -> [UInt8] {
+        extracting(range).withUnsafeBufferPointer { Array($0) }
+    }
+
+    /// Whether the bytes at `start` are `literal`.
+    package func hasBytes(_ literal: StaticString, at start: Int) -> Bool {
+        let length = literal.utf8CodeUnitCount
+        guard start >= 0, length <= count - start else { return false }
+        let expected = UnsafeBufferPointer(start: literal.utf8Start, count: length)
+        for offset in 0..<length where self[start + offset] != expected[offset] { return false }
+        return true
+    }
+
+    /// Where `byte` first stands in `range`.
+    package func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            if self[index] == byte { return index }
+            index += 1
+        }
+        return nil
+    }
+}
+
+/// The value of a hexadecimal digit of either case.
+func hexValue(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte &- UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte &- UInt8(ascii: "a") &+ 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte &- UInt8(ascii: "A") &+ 10
+    default: nil
+    }
+}
+
+/// The lower-case digits, by value.
+func hexDigit(_ value: UInt8) -> UInt8 {
+    value < 10 ? UInt8(ascii: "0") &+ value : UInt8(ascii: "a") &- 10 &+ value
+}
+
+/// The upper-case digits, by value: those of a percent escape.
+func upperHexDigit(_ value: UInt8) -> UInt8 {
+    value < 10 ? UInt8(ascii: "0") &+ value : UInt8(ascii: "A") &- 10 &+ value
+}

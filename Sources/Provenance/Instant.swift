@@ -1,0 +1,180 @@
+/// A moment, in microseconds since 1970 in UTC.
+package struct Instant: Hashable, Comparable, Sendable, CustomStringConvertible {
+    package let microseconds: Int64
+
+    package init(microseconds: Int64) { self.microseconds = microseconds }
+
+    package static func < (left: Instant, right: Instant) -> Bool { left.microseconds < right.microseconds }
+
+    package func advanced(by microseconds: Int64) -> Instant {
+        let (sum, overflow) = self.microseconds.addingReportingOverflow(microseconds)
+        guard overflow else { return Instant(microseconds: sum) }
+        return Instant(microseconds: microseconds < 0 ? .min : .max)
+    }
+
+    /// RFC 3339 in UTC: `2025-03-04T18:12:55.123456Z`. Whole seconds are written without a fraction.
+    package var description: String {
+        let (date, second, fraction) = parts
+        let text = Self.padded(date.year, 4) + "-" + Self.padded(date.month, 2) + "-" + Self.padded(date.day, 2) + "T"
+        let time = [second / 3600, second / 60 % 60, second % 60].map { Self.padded($0, 2) }.joined(separator: ":")
+        return text + time + (fraction == 0 ? "Z" : "." + Self.padded(fraction, 6) + "Z")
+    }
+
+    /// `YYYYMMDDHHMMSS` in UTC: the end of a version that nobody chose.
+    package var compactDigits: String {
+        let (date, second, _) = parts
+        return Self.padded(date.year, 4) + Self.padded(date.month, 2) + Self.padded(date.day, 2)
+            + Self.padded(second / 3600, 2) + Self.padded(second / 60 % 60, 2) + Self.padded(second % 60, 2)
+    }
+
+    private var parts: (date: (year: Int, month: Int, day: Int), second: Int, fraction: Int) {
+        let perDay: Int64 = 86_400_000_000
+        let inDay = Int(((microseconds % perDay) + perDay) % perDay)
+        let day = Int((microseconds - Int64(inDay)) / perDay)
+        return (Calendar.date(day: day), inDay / 1_000_000, inDay % 1_000_000)
+    }
+
+    private static func padded(_ value: Int, _ width: Int) -> String {
+        let digits = String(value)
+        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+    }
+}
+
+extension Instant {
+    /// What a time of day without a zone means.
+    package enum WithoutZone: Sendable {
+        case isRefused
+        case isUTC
+    }
+
+    /// Reads RFC 3339, also with a space for the `T` and without seconds (`2025-03-04T18:21Z`), or a date alone.
+    package init?(_ text: String, withoutZone: WithoutZone = .isRefused) {
+        let bytes = Array(text.utf8)
+        self.init(bytes.span, in: 0..<bytes.count, withoutZone: withoutZone)
+    }
+
+    /// Reads the same from the bytes at `range`. The line path calls this, so it allocates nothing.
+    package init?(_ bytes: Span<UInt8>, in range: Range<Int>, withoutZone: WithoutZone) {
+        var digits = DigitReader(offset: range.lowerBound, end: range.upperBound)
+        guard let year = digits.number(4, bytes), digits.take(UInt8(ascii: "-"), bytes),
+            let month = digits.number(2, bytes), digits.take(UInt8(ascii: "-"), bytes),
+            let day = digits.number(2, bytes), Calendar.isDate(year, month, day)
+        else { return nil }
+        var microseconds = Int64(Calendar.day(year, month, day)) * 86_400_000_000
+        if digits.isAtEnd {
+            guard case .isUTC = withoutZone else { return nil }
+            self.init(microseconds: microseconds)
+            return
+        }
+        guard digits.takeOne(of: "Tt ", bytes), let hour = digits.number(2, bytes),
+            digits.take(UInt8(ascii: ":"), bytes),
+            let minute = digits.number(2, bytes), hour < 24, minute < 60
+        else { return nil }
+        var second = 0
+        var fraction = 0
+        if digits.take(UInt8(ascii: ":"), bytes) {
+            // A leap second is read as the second after it.
+            guard let value = digits.number(2, bytes), value <= 60 else { return nil }
+            second = value
+            if digits.takeOne(of: ".,", bytes) {
+                guard let value = digits.fraction(bytes) else { return nil }
+                fraction = value
+            }
+        }
+        microseconds += Int64(hour * 3600 + minute * 60 + second) * 1_000_000 + Int64(fraction)
+        guard let offset = digits.zone(bytes, withoutZone), digits.isAtEnd else { return nil }
+        self.init(microseconds: microseconds - Int64(offset) * 60_000_000)
+    }
+}
+
+/// Reads the digits of a time.
+private struct DigitReader {
+    var offset: Int
+    let end: Int
+
+    var isAtEnd: Bool { offset == end }
+
+    mutating func take(_ byte: UInt8, _ bytes: Span<UInt8>) -> Bool {
+        guard offset < end, bytes[offset] == byte else { return false }
+        offset += 1
+        return true
+    }
+
+    mutating func takeOne(of choices: StaticString, _ bytes: Span<UInt8>) -> Bool {
+        for index in 0..<choices.utf8CodeUnitCount where take(choices.utf8Start[index], bytes) { return true }
+        return false
+    }
+
+    /// Exactly `count` digits.
+    mutating func number(_ count: Int, _ bytes: Span<UInt8>) -> Int? {
+        guard offset + count <= end else { return nil }
+        var value = 0
+        for index in offset..<offset + count {
+            guard bytes[index] >= 0x30, bytes[index] <= 0x39 else { return nil }
+            value = value * 10 + Int(bytes[index] - 0x30)
+        }
+        offset += count
+        return value
+    }
+
+    /// One digit or more, as microseconds; those beyond the sixth are cut off.
+    mutating func fraction(_ bytes: Span<UInt8>) -> Int? {
+        var value = 0
+        var scale = 100_000
+        let start = offset
+        while offset < end, bytes[offset] >= 0x30, bytes[offset] <= 0x39 {
+            value += Int(bytes[offset] - 0x30) * scale
+            scale /= 10
+            offset += 1
+        }
+        return offset > start ? value : nil
+    }
+
+    /// Minutes east of UTC.
+    mutating func zone(_ bytes: Span<UInt8>, _ withoutZone: Instant.WithoutZone) -> Int? {
+        if isAtEnd {
+            if case .isUTC = withoutZone { return 0 }
+            return nil
+        }
+        if takeOne(of: "Zz", bytes) { return 0 }
+        let isWest = take(UInt8(ascii: "-"), bytes)
+        guard isWest || take(UInt8(ascii: "+"), bytes), let hour = number(2, bytes) else { return nil }
+        _ = take(UInt8(ascii: ":"), bytes)
+        guard let minute = number(2, bytes), hour < 24, minute < 60 else { return nil }
+        return (isWest ? -1 : 1) * (hour * 60 + minute)
+    }
+}
+
+/// The proleptic Gregorian calendar, by whole days since 1970-01-01.
+private enum Calendar {
+    static func isDate(_ year: Int, _ month: Int, _ day: Int) -> Bool {
+        guard month >= 1, month <= 12, day >= 1 else { return false }
+        let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+        switch month {
+        case 2: return day <= (isLeap ? 29 : 28)
+        case 4, 6, 9, 11: return day <= 30
+        default: return day <= 31
+        }
+    }
+
+    // Years are counted from March here, so that the leap day is the last of its year.
+
+    static func day(_ year: Int, _ month: Int, _ day: Int) -> Int {
+        let marchYear = month <= 2 ? year - 1 : year
+        let era = (marchYear >= 0 ? marchYear : marchYear - 399) / 400
+        let yearOfEra = marchYear - era * 400
+        let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
+        return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+    }
+
+    static func date(day: Int) -> (year: Int, month: Int, day: Int) {
+        let shifted = day + 719_468
+        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+        let dayOfEra = shifted - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shiftedMonth = (5 * dayOfYear + 2) / 153
+        let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
+    }
+}

@@ -1,0 +1,248 @@
+/// Reads what a log line says about its provenance, in each of the formats of DESIGN 6.1. Allocates nothing.
+package enum LineReader {
+    /// The facts of `line`, which has no line end.
+    package static func read(_ line: Span<UInt8>) -> LineFacts {
+        if let facts = json(line) { return facts }
+        if let facts = recommendation(line) { return facts }
+        if let facts = logfmt(line) { return facts }
+        var facts = LineFacts(.text)
+        _ = suffix(line, end: trimmedEnd(line), into: &facts)
+        return facts
+    }
+
+    private static func trimmedEnd(_ line: Span<UInt8>) -> Int {
+        var end = line.count
+        while end > 0, line[end - 1] <= 0x20 { end -= 1 }
+        return end
+    }
+
+    // MARK: - Suffixes
+
+    /// Reads `, name=value` items from the end backwards, for as long as they are ours and in order;
+    /// answers where they begin.
+    private static func suffix(_ line: Span<UInt8>, end: Int, into facts: inout LineFacts) -> Int {
+        var end = end
+        var lastRank = Int.max
+        while let item = lastItem(line, end: end) {
+            guard let field = KnownField(line, item.name), field.rank.map({ $0 < lastRank }) ?? true else { break }
+            _ = facts.take(item.name, FieldSpan(item.value, .percent), line)
+            lastRank = field.rank ?? lastRank
+            end = item.comma
+        }
+        return end
+    }
+
+    private static func lastItem(
+        _ line: Span<UInt8>, end: Int
+    ) -> (comma: Int, name: Range<Int>, value: Range<Int>)? {
+        var equals: Int?
+        var index = end - 1
+        while index >= 0 {
+            switch line[index] {
+            case UInt8(ascii: "="): equals = index
+            case UInt8(ascii: ","):
+                var start = index + 1
+                while start < end, line[start] == 0x20 { start += 1 }
+                guard let equals, equals > start else { return nil }
+                return (index, start..<equals, equals + 1..<end)
+            // A value holds no spaces: they are written as %20. A name neither.
+            case 0x20 where line[max(0, index - 1)] != UInt8(ascii: ","): return nil
+            default: break
+            }
+            index -= 1
+        }
+        return nil
+    }
+
+    // MARK: - Recommendation lines
+
+    private static func recommendation(_ line: Span<UInt8>) -> LineFacts? {
+        guard let first = line.firstIndex(of: UInt8(ascii: ","), in: 0..<min(line.count, 64)),
+            let second = line.firstIndex(of: UInt8(ascii: ","), in: first + 1..<min(line.count, first + 512))
+        else { return nil }
+        var start = second + 1
+        while start < line.count, line[start] == 0x20 { start += 1 }
+        guard line.hasBytes("recommendation request", at: start) else { return nil }
+
+        var facts = LineFacts(.recommendation)
+        facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC)
+        var tail = LineFacts(.recommendation)
+        let lineEnd = trimmedEnd(line)
+        let end = suffix(line, end: lineEnd, into: &tail)
+        // Only what stands after the duration is the server's own word: a path or a title may hold anything.
+        let duration = duration(line, end: end)
+        if let duration {
+            tail.time = facts.time
+            tail.duration = duration.microseconds
+            facts = tail
+        }
+        middle(line, start..<(duration?.start ?? lineEnd), into: &facts)
+        return facts
+    }
+
+    /// Reads `, <n> ms` that ends at `end`.
+    private static func duration(_ line: Span<UInt8>, end: Int) -> (start: Int, microseconds: Int64)? {
+        guard line.hasBytes(" ms", at: end - 3) else { return nil }
+        var index = end - 4
+        while index >= 0, line[index] >= 0x30 && line[index] <= 0x39 || line[index] == UInt8(ascii: ".") { index -= 1 }
+        let digits = index + 1..<end - 3
+        guard !digits.isEmpty else { return nil }
+        while index >= 0, line[index] == 0x20 { index -= 1 }
+        guard index >= 0, line[index] == UInt8(ascii: ",") else { return nil }
+        var milliseconds: Int64 = 0
+        for offset in digits {
+            guard line[offset] != UInt8(ascii: ".") else { break }
+            milliseconds = min(milliseconds * 10 + Int64(line[offset] - 0x30), 86_400_000)
+        }
+        return (index, (milliseconds + 1) * 1000)
+    }
+
+    /// Reads the variant and the request id between the request and its result. The last of each counts, so that a
+    /// path that pretends to be a field does not.
+    private static func middle(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
+        var end = range.upperBound
+        var index = end - 1
+        var resultStart: Int?
+        while index >= range.lowerBound, resultStart == nil {
+            if line[index] == UInt8(ascii: "r"), line.hasBytes("result:", at: index) { resultStart = index }
+            index -= 1
+        }
+        if let resultStart { end = resultStart }
+        var start = range.lowerBound
+        while let comma = line.firstIndex(of: UInt8(ascii: ","), in: start..<end) {
+            start = comma + 1
+            while start < end, line[start] == 0x20 { start += 1 }
+            let stop = line.firstIndex(of: UInt8(ascii: ","), in: start..<end) ?? end
+            if line.hasBytes("variant=", at: start) {
+                facts.variant = FieldSpan(start + 8..<stop, .percent)
+            } else if line.hasBytes("request_id=", at: start), facts.requestID == nil {
+                facts.requestID = FieldSpan(start + 11..<stop, .percent)
+            }
+        }
+    }
+
+    // MARK: - JSON lines
+
+    private static func json(_ line: Span<UInt8>) -> LineFacts? {
+        var syntax = JSONSyntax()
+        syntax.skipSpace(line)
+        guard syntax.take(UInt8(ascii: "{"), line) else { return nil }
+        var facts = LineFacts(.json)
+        do throws(JSONError) {
+            try members(line, &syntax, into: &facts)
+            syntax.skipSpace(line)
+            return syntax.offset == line.count ? facts : nil
+        } catch {
+            return nil
+        }
+    }
+
+    private static func members(
+        _ line: Span<UInt8>, _ syntax: inout JSONSyntax, into facts: inout LineFacts
+    ) throws(JSONError) {
+        syntax.skipSpace(line)
+        if syntax.take(UInt8(ascii: "}"), line) { return }
+        while true {
+            syntax.skipSpace(line)
+            let name = try syntax.skipString(line).content
+            try syntax.skipColon(line)
+            syntax.skipSpace(line)
+            if syntax.peek(line) == UInt8(ascii: "\"") {
+                let (content, isEscaped) = try syntax.skipString(line)
+                take(name, FieldSpan(content, isEscaped ? .escaped : .plain), line, into: &facts)
+            } else {
+                let start = syntax.offset
+                try syntax.skipValue(line, depth: 1)
+                if isDuration(line, name) {
+                    facts.duration = wholeMilliseconds(line, start..<syntax.offset) ?? facts.duration
+                }
+            }
+            syntax.skipSpace(line)
+            if syntax.take(UInt8(ascii: "}"), line) { return }
+            guard syntax.take(UInt8(ascii: ","), line) else { throw syntax.expectedNext(isObject: true, line) }
+        }
+    }
+
+    // MARK: - logfmt lines
+
+    private static func logfmt(_ line: Span<UInt8>) -> LineFacts? {
+        var facts = LineFacts(.logfmt)
+        var index = 0
+        var isFirst = true
+        while true {
+            while index < line.count, line[index] <= 0x20 { index += 1 }
+            guard index < line.count else { return isFirst ? nil : facts }
+            let start = index
+            while index < line.count, line[index] > 0x20, line[index] != UInt8(ascii: "=") { index += 1 }
+            let name = start..<index
+            guard index < line.count, line[index] == UInt8(ascii: "="), !name.isEmpty else {
+                // A word without a value is allowed, but a line does not begin with one.
+                if isFirst { return nil }
+                if index < line.count, line[index] == UInt8(ascii: "=") { index += 1 }
+                continue
+            }
+            if isFirst, !isName(line, name) { return nil }
+            isFirst = false
+            index += 1
+            guard let value = logfmtValue(line, &index) else { return nil }
+            take(name, value, line, into: &facts)
+            if isDuration(line, name) { facts.duration = wholeMilliseconds(line, value.range) ?? facts.duration }
+        }
+    }
+
+    private static func isName(_ line: Span<UInt8>, _ range: Range<Int>) -> Bool {
+        for index in range {
+            switch line[index] {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-"),
+                UInt8(ascii: "@"):
+                continue
+            default: return false
+            }
+        }
+        return true
+    }
+
+    /// The value at `index`, which is moved past it; nil when its quotes do not close or its escapes are none.
+    private static func logfmtValue(_ line: Span<UInt8>, _ index: inout Int) -> FieldSpan? {
+        guard index < line.count, line[index] == UInt8(ascii: "\"") else {
+            let start = index
+            while index < line.count, line[index] > 0x20 { index += 1 }
+            return FieldSpan(start..<index, .plain)
+        }
+        var syntax = JSONSyntax(at: index)
+        guard let (content, isEscaped) = try? syntax.skipString(line) else { return nil }
+        index = syntax.offset
+        return FieldSpan(content, isEscaped ? .escaped : .plain)
+    }
+
+    // MARK: - Named values, in JSON and logfmt
+
+    private static func take(_ name: Range<Int>, _ value: FieldSpan, _ line: Span<UInt8>, into facts: inout LineFacts) {
+        if facts.take(name, value, line) != nil { return }
+        switch name.count {
+        case 7 where line.hasBytes("variant", at: name.lowerBound): facts.variant = value
+        case 2 where line.hasBytes("ts", at: name.lowerBound),
+            4 where line.hasBytes("time", at: name.lowerBound),
+            9 where line.hasBytes("timestamp", at: name.lowerBound),
+            10 where line.hasBytes("@timestamp", at: name.lowerBound):
+            facts.time = Instant(line, in: value.range, withoutZone: .isUTC) ?? facts.time
+        default: break
+        }
+    }
+
+    private static func isDuration(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
+        name.count == 11 && line.hasBytes("duration_ms", at: name.lowerBound)
+    }
+
+    /// Milliseconds, rounded up, as microseconds.
+    private static func wholeMilliseconds(_ line: Span<UInt8>, _ range: Range<Int>) -> Int64? {
+        var value: Int64 = 0
+        for index in range {
+            if line[index] == UInt8(ascii: ".") { break }
+            guard line[index] >= 0x30, line[index] <= 0x39 else { return nil }
+            value = min(value * 10 + Int64(line[index] - 0x30), 86_400_000)
+        }
+        return range.isEmpty ? nil : (value + 1) * 1000
+    }
+}

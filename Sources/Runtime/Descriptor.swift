@@ -1,0 +1,129 @@
+import CSystem
+import Glibc
+
+/// An open file descriptor with one owner, which closes it.
+package struct Descriptor: ~Copyable {
+    package let number: Int32
+
+    package init(owning number: Int32) { self.number = number }
+
+    deinit { close(number) }
+
+    /// Opens a regular file for reading. Anything else is refused without waiting for it: a FIFO must not hang us.
+    package static func openRegular(_ path: String) throws(SystemError) -> Descriptor {
+        let number = retrying { colophon_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0) }
+        guard number >= 0 else { throw SystemError("read", path) }
+        let descriptor = Descriptor(owning: number)
+        let status = try descriptor.status(path)
+        guard status.isRegular else { throw SystemError("read", path, code: status.isDirectory ? EISDIR : EINVAL) }
+        return descriptor
+    }
+
+    /// Creates a file that must not exist.
+    package static func create(_ path: String, mode: mode_t) throws(SystemError) -> Descriptor {
+        let number = retrying { colophon_open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode) }
+        guard number >= 0 else { throw SystemError("create", path) }
+        return Descriptor(owning: number)
+    }
+
+    package borrowing func status(_ path: String) throws(SystemError) -> FileStatus {
+        var status = stat()
+        guard fstat(number, &status) == 0 else { throw SystemError("examine", path) }
+        return FileStatus(status)
+    }
+
+    /// Reads what there is, at most as much as fits; 0 at the end.
+    package borrowing func read(into buffer: UnsafeMutableRawBufferPointer, _ path: String) throws(SystemError) -> Int {
+        let number = number
+        let count = retrying { Glibc.read(number, buffer.baseAddress, buffer.count) }
+        guard count >= 0 else { throw SystemError("read", path) }
+        return count
+    }
+
+    /// Reads what there is, at most as much as fits; 0 at the end.
+    package borrowing func read(into buffer: inout [UInt8], _ path: String) throws(SystemError) -> Int {
+        let number = number
+        let count = buffer.withUnsafeMutableBytes { bytes in
+            retrying { Glibc.read(number, bytes.baseAddress, bytes.count) }
+        }
+        guard count >= 0 else { throw SystemError("read", path) }
+        return count
+    }
+
+    package borrowing func write(_ bytes: RawSpan, _ path: String) throws(SystemError) {
+        let number = number
+        var start = 0
+        while start < bytes.byteCount {
+            let count = bytes.extracting(start..<bytes.byteCount).withUnsafeBytes { part in
+                retrying { Glibc.write(number, part.baseAddress, part.count) }
+            }
+            guard count >= 0 else { throw SystemError("write", path) }
+            start += count
+        }
+    }
+
+    /// Waits until the file is on the disk.
+    package borrowing func sync(_ path: String) throws(SystemError) {
+        let number = number
+        guard retrying({ fsync(number) }) == 0 else { throw SystemError("write", path) }
+    }
+}
+
+/// Calls again for as long as a signal interrupts.
+func retrying<Result: SignedInteger>(_ call: () -> Result) -> Result {
+    while true {
+        let result = call()
+        if result != -1 || errno != EINTR { return result }
+    }
+}
+
+/// What a file is, and how large.
+package struct FileStatus: Sendable {
+    package let isRegular: Bool
+    package let isDirectory: Bool
+    package let size: Int64
+    package let modification: Modification
+
+    /// When a file was changed, and which file it is: what differs when somebody wrote to it.
+    package struct Modification: Hashable, Sendable {
+        private let device: UInt64
+        private let inode: UInt64
+        private let size: Int64
+        private let seconds: Int
+        private let nanoseconds: Int
+
+        init(_ status: stat) {
+            device = UInt64(status.st_dev)
+            inode = UInt64(status.st_ino)
+            size = Int64(status.st_size)
+            seconds = status.st_mtim.tv_sec
+            nanoseconds = status.st_mtim.tv_nsec
+        }
+    }
+
+    init(_ status: stat) {
+        modification = Modification(status)
+        isRegular = status.st_mode & S_IFMT == S_IFREG
+        isDirectory = status.st_mode & S_IFMT == S_IFDIR
+        size = Int64(status.st_size)
+    }
+
+    /// The status of what `path` leads to; nil when there is nothing.
+    package static func of(_ path: String) throws(SystemError) -> FileStatus? {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            let error = SystemError("examine", path)
+            if error.isMissing { return nil }
+            throw error
+        }
+        return FileStatus(status)
+    }
+}
+
+extension FileStatus {
+    /// Whether `path` itself is a symbolic link.
+    package static func isLink(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+    }
+}

@@ -1,0 +1,173 @@
+import CSystem
+import Glibc
+
+/// Whole files and directories.
+package enum Files {
+    /// The bytes of a regular file; nil when it has more than `limit`.
+    package static func read(_ path: String, limit: Int) throws(SystemError) -> [UInt8]? {
+        let descriptor = try Descriptor.openRegular(path)
+        let size = try descriptor.status(path).size
+        guard size <= limit else { return nil }
+        var bytes: [UInt8] = []
+        // One byte more than it should have, so that a file that grew meanwhile is noticed.
+        var buffer = [UInt8](repeating: 0, count: min(max(Int(size), 4096) + 1, limit + 1))
+        while true {
+            let count = try descriptor.read(into: &buffer, path)
+            if count == 0 { return bytes }
+            guard bytes.count + count <= limit else { return nil }
+            if bytes.isEmpty, count < buffer.count {
+                bytes = Array(buffer[..<count])
+            } else {
+                bytes += buffer[..<count]
+            }
+        }
+    }
+
+    /// Hands a regular file to `body` in chunks, in order; answers its size.
+    package static func stream<Failure: Error>(
+        _ path: String, chunk: Int, orThrow convert: (SystemError) -> Failure,
+        _ body: (UnsafeRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) -> Int64 {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: chunk, alignment: 4096)
+        defer { buffer.deallocate() }
+        let descriptor: Descriptor
+        do { descriptor = try Descriptor.openRegular(path) } catch { throw convert(error) }
+        var size: Int64 = 0
+        while true {
+            let count: Int
+            do { count = try descriptor.read(into: buffer, path) } catch { throw convert(error) }
+            if count == 0 { return size }
+            size += Int64(count)
+            try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        }
+    }
+
+    /// The names in a directory, in order of their bytes, without `.` and `..`.
+    package static func names(in directory: String) throws(SystemError) -> [String] {
+        guard let handle = opendir(directory) else { throw SystemError("read", directory) }
+        defer { closedir(handle) }
+        var names: [String] = []
+        errno = 0
+        while let entry = readdir(handle) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+            errno = 0
+        }
+        guard errno == 0 else { throw SystemError("read", directory) }
+        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    /// Makes a directory and those above it that are missing.
+    package static func makeDirectory(_ path: String, mode: mode_t = 0o755) throws(SystemError) {
+        if let status = try FileStatus.of(path) {
+            guard status.isDirectory else {
+                throw SystemError("use", path, code: ENOTDIR, advice: "a directory is needed there")
+            }
+            return
+        }
+        let parent = Paths.directory(of: path)
+        if parent != path { try makeDirectory(parent, mode: mode) }
+        guard mkdir(path, mode) == 0 || errno == EEXIST else { throw SystemError("create", path) }
+    }
+
+    package enum Placing: Sendable {
+        /// The name must be free.
+        case asNew
+        /// What has the name is replaced.
+        case replacing
+    }
+
+    /// Puts a file in its place whole: written beside it, synced, and only then given its name. False when the name
+    /// was to be new and is taken; whatever had it is untouched.
+    package static func place(
+        _ bytes: [UInt8], at path: String, _ placing: Placing, mode: mode_t = 0o644
+    ) throws(SystemError) -> Bool {
+        let directory = Paths.directory(of: path)
+        let temporary = Paths.join(directory, ".\(Paths.name(of: path).prefix(64)).\(getpid()).tmp")
+        unlink(temporary)  // left by a process of this number that was killed
+        do throws(SystemError) {
+            try writeSynced(bytes, to: temporary, mode: mode)
+            let isPlaced = try give(temporary, name: path, placing)
+            try syncDirectory(directory)
+            return isPlaced
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+    }
+
+    private static func writeSynced(_ bytes: [UInt8], to path: String, mode: mode_t) throws(SystemError) {
+        let file = try Descriptor.create(path, mode: mode)
+        try file.write(bytes.span.bytes, path)
+        try file.sync(path)
+    }
+
+    private static func give(_ temporary: String, name path: String, _ placing: Placing) throws(SystemError) -> Bool {
+        switch placing {
+        case .replacing:
+            guard rename(temporary, path) == 0 else { throw SystemError("replace", path) }
+            return true
+        case .asNew:
+            // link, unlike rename, fails when the name is taken: two trainers cannot overwrite each other.
+            let isLinked = link(temporary, path) == 0
+            let code = errno
+            unlink(temporary)
+            guard isLinked || code == EEXIST else { throw SystemError("create", path, code: code) }
+            return isLinked
+        }
+    }
+
+    /// Waits until a directory's names are on the disk.
+    package static func syncDirectory(_ path: String) throws(SystemError) {
+        let number = retrying { colophon_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0) }
+        guard number >= 0 else { throw SystemError("open", path) }
+        try Descriptor(owning: number).sync(path)
+    }
+
+    /// Whether `path` lies on a network file system, where SQLite's locks and shared memory do not work.
+    package static func isOnNetwork(_ path: String) -> Bool {
+        var status = statfs()
+        guard statfs(path, &status) == 0 else { return false }
+        let networks: [Int] = [
+            Int(NFS_SUPER_MAGIC), Int(SMB_SUPER_MAGIC), 0xFF53_4D42 /* CIFS */, 0xFE53_4D42 /* SMB2 */,
+            Int(AFS_SUPER_MAGIC), Int(CODA_SUPER_MAGIC), Int(V9FS_MAGIC), 0x00C3_6400 /* Ceph */,
+        ]
+        return networks.contains(Int(status.f_type))
+    }
+}
+
+/// Paths as text.
+package enum Paths {
+    package static func join(_ directory: String, _ path: String) -> String {
+        if path.utf8.first == UInt8(ascii: "/") || directory.isEmpty { return path }
+        return directory.utf8.last == UInt8(ascii: "/") ? directory + path : directory + "/" + path
+    }
+
+    // By bytes: a combining mark after a slash makes another Character of it, and no other path.
+
+    /// The directory that holds what `path` names.
+    package static func directory(of path: String) -> String {
+        var trimmed = path.utf8[...]
+        while trimmed.count > 1, trimmed.last == UInt8(ascii: "/") { trimmed.removeLast() }
+        guard let slash = trimmed.lastIndex(of: UInt8(ascii: "/")) else { return "." }
+        return slash == trimmed.startIndex ? "/" : String(decoding: trimmed[..<slash], as: UTF8.self)
+    }
+
+    /// The last name in `path`.
+    package static func name(of path: String) -> String {
+        path.utf8.split(separator: UInt8(ascii: "/")).last.map { String(decoding: $0, as: UTF8.self) } ?? "/"
+    }
+
+    /// The same place, whatever the working directory is later.
+    package static func absolute(_ path: String) -> String {
+        guard path.utf8.first != UInt8(ascii: "/"), let here = getcwd(nil, 0) else { return path }
+        defer { free(here) }
+        var rest = path.utf8[...]
+        while rest.starts(with: "./".utf8) { rest = rest.dropFirst(2) }
+        let directory = String(cString: here)
+        return rest.isEmpty || rest.elementsEqual(".".utf8)
+            ? directory : join(directory, String(decoding: rest, as: UTF8.self))
+    }
+}

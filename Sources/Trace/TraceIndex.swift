@@ -1,0 +1,60 @@
+import Provenance
+
+/// Where manifests are looked up: the ledger, or a directory of files.
+package protocol TraceIndex {
+    /// Its name, for "not found" messages: "the ledger /var/lib/colophon/ledger.sqlite".
+    var place: String { get }
+
+    /// At most `limit` manifests that `key` names.
+    func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest]
+
+    /// When a manifest was live, its latest time first.
+    func intervals(of manifest: IndexedManifest, limit: Int) throws(TraceIndexError) -> [LiveInterval]
+
+    /// What was live for `variant` at `time`.
+    func live(variant: String, at time: Instant) throws(TraceIndexError) -> (IndexedManifest, LiveInterval)?
+}
+
+/// By what a manifest is looked up.
+package enum TraceKey: Sendable {
+    case digest(HexPrefix)
+    case version(String)
+    case commit(String)
+    case dataVersion(String)
+    case dataset(HexPrefix)
+    case artifact(HexPrefix)
+}
+
+package struct IndexedManifest: Sendable {
+    package let manifest: Manifest
+    /// The index's own number for it.
+    package let id: Int64
+    /// The file that it was read from; nil where none is known.
+    package let file: String?
+
+    package init(manifest: Manifest, id: Int64, file: String?) {
+        self.manifest = manifest
+        self.id = id
+        self.file = file
+    }
+}
+
+/// A time during which a manifest was live for a variant.
+package struct LiveInterval: Sendable {
+    package let variant: String
+    package let from: Instant
+    package let until: Instant?
+
+    package init(variant: String, from: Instant, until: Instant?) {
+        self.variant = variant
+        self.from = from
+        self.until = until
+    }
+}
+
+/// The index could not be asked; the message says why and what to do.
+package struct TraceIndexError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+
+    package init(_ error: some Error & CustomStringConvertible) { description = error.description }
+}

@@ -1,0 +1,362 @@
+import Provenance
+
+/// Leads a line, a header block or a name back to its manifest.
+///
+/// It remembers the manifests that it found, so that a file of lines costs one look-up for each manifest in it.
+package final class Tracer {
+    private let index: any TraceIndex
+    private let verify: ((IndexedManifest) -> [CheckedFile])?
+    private var remembered: [Digest: TracedManifest] = [:]
+    /// What was live the last time that a variant was asked for: lines come in order of time.
+    private var lastLive: (variant: String, traced: TracedManifest, interval: LiveInterval)?
+
+    /// How far the clocks of those who log may differ (`attribution.skew`), in microseconds.
+    private let skew: Int64 = 1_000_000
+
+    private static let mostRemembered = 4096
+    private static let mostCandidates = 20
+    private static let mostIntervals = 20
+
+    /// With `verify`, answers tell the state of every file on the disk.
+    package init(_ index: any TraceIndex, verify: ((IndexedManifest) -> [CheckedFile])?) {
+        self.index = index
+        self.verify = verify
+    }
+
+    // MARK: - Lines
+
+    /// Appends the JSON answer of a line that names a manifest which is remembered, and whose other fields agree with it.
+    /// False when it is not that simple, and nothing was written.
+    package func answerFast(_ line: Span<UInt8>, number: Int, to output: inout [UInt8]) -> Bool {
+        let facts = LineReader.read(line)
+        guard !facts.isRepeated, facts.requestID == nil, let named = facts.provenance.manifestSHA256,
+            let digest = Digest(hex: line, in: named.range), let traced = remembered[digest],
+            traced.manifest.isDigestVerified, traced.isPlain || named.spelling == .percent,
+            let attribution = Self.stated(facts.attribution, line)
+        else { return false }
+        for field in ProvenanceField.allCases {
+            guard let value = facts.provenance[field] else { continue }
+            guard let known = traced.encoded[field], Self.isEqual(line, value.range, known) else { return false }
+        }
+        TraceJSON.writeFound(
+            TracedInput(facts.format), traced, .manifestField, attribution, note: Self.note(attribution), line: number,
+            to: &output)
+        return true
+    }
+
+    /// What the line itself says of how sure it is; nil when that leaves it unknown.
+    private static func stated(_ span: FieldSpan?, _ line: Span<UInt8>) -> Attribution? {
+        guard let span else { return .exact }
+        let word = Attribution(rawValue: span.text(line))
+        return word == .unknown ? nil : word
+    }
+
+    private static func isEqual(_ line: Span<UInt8>, _ range: Range<Int>, _ bytes: [UInt8]) -> Bool {
+        guard range.count == bytes.count else { return false }
+        for offset in 0..<bytes.count where line[range.lowerBound + offset] != bytes[offset] { return false }
+        return true
+    }
+
+    /// The answer of a line, without its line end.
+    package func answer(_ line: Span<UInt8>) throws(TraceIndexError) -> TraceAnswer {
+        if Self.isName(line) { return try answer(name: line.text(0..<line.count)) }
+        let facts = LineReader.read(line)
+        let saysNothing = facts.provenance.isEmpty && facts.requestID == nil && facts.time == nil
+        if saysNothing, let headers = ResponseRecord.facts(of: line) { return try answer(headers: headers) }
+        var named = NamedFacts(TracedInput(facts.format))
+        for field in ProvenanceField.allCases { named.provenance[field] = facts.provenance[field]?.text(line) }
+        named.attribution = facts.attribution?.text(line)
+        named.requestID = facts.requestID?.text(line)
+        named.variant = facts.variant?.text(line)
+        named.time = facts.time
+        named.duration = facts.duration
+        named.isRepeated = facts.isRepeated
+        let result = try answer(named)
+        guard saysNothing, facts.format == .text else { return result }
+        // A version may hold anything, spaces and colons too: when the text is nothing else, it may be one.
+        let asName = try answer(name: line.text(0..<line.count))
+        if case .unknown = asName.outcome {} else { return asName }
+        return Self.brokenJSON(line).map { TraceAnswer(input: .json, outcome: .unknown(reason: $0)) } ?? result
+    }
+
+    /// Whether a line is one word, and so a name of something.
+    private static func isName(_ line: Span<UInt8>) -> Bool {
+        guard line.count <= 256, line.count > 0 else { return false }
+        for index in 0..<line.count {
+            switch line[index] {
+            case 0...0x20, UInt8(ascii: ","), UInt8(ascii: "="), UInt8(ascii: "{"), UInt8(ascii: "["),
+                UInt8(ascii: "\""):
+                return false
+            default: continue
+            }
+        }
+        return true
+    }
+
+    private static func brokenJSON(_ line: Span<UInt8>) -> String? {
+        guard line.count > 0, line[0] == UInt8(ascii: "{") || line[0] == UInt8(ascii: "[") else { return nil }
+        do throws(JSONError) {
+            _ = try JSONParser.parse(line)
+            return nil
+        } catch {
+            return "the line begins like JSON and is none: column \(error.column): \(error.problem)"
+        }
+    }
+
+    package func answer(headers facts: HeaderFacts) throws(TraceIndexError) -> TraceAnswer {
+        var named = NamedFacts(.headers)
+        named.provenance = facts.provenance
+        named.attribution = facts.attribution
+        named.requestID = facts.requestID
+        named.isRepeated = facts.isRepeated
+        return try answer(named)
+    }
+
+    // MARK: - What a line or a header block says
+
+    private func answer(_ facts: NamedFacts) throws(TraceIndexError) -> TraceAnswer {
+        func unknown(_ reason: String) -> TraceAnswer {
+            TraceAnswer(input: facts.input, outcome: .unknown(reason: reason))
+        }
+        if facts.isRepeated { return unknown("a provenance field stands twice, so it says nothing") }
+        if !facts.provenance.isEmpty { return try answerNamed(facts) }
+        if let id = facts.requestID {
+            let byID = try answer(requestID: id, input: facts.input)
+            if byID.isKnown || facts.time == nil { return byID }
+        }
+        guard let time = facts.time else {
+            return unknown("the \(facts.input.rawValue) names no manifest, no request id of ours, and no time")
+        }
+        return try answerByTime(facts, time)
+    }
+
+    private func answerNamed(_ facts: NamedFacts) throws(TraceIndexError) -> TraceAnswer {
+        func answer(_ outcome: TraceAnswer.Outcome) -> TraceAnswer { TraceAnswer(input: facts.input, outcome: outcome) }
+        let (found, foundBy, what) = try candidates(facts.provenance)
+        guard !found.isEmpty else { return answer(.unknown(reason: "\(what) is not in \(index.place)")) }
+        let agreeing = found.filter { $0.disagreement(with: facts.provenance) == nil }
+        if agreeing.isEmpty, let only = found.first, let problem = only.disagreement(with: facts.provenance) {
+            return answer(
+                .unknown(reason: "contradiction in the \(facts.input.rawValue): \(what) is named, but \(problem)"))
+        }
+        guard agreeing.count == 1, let traced = agreeing.first else {
+            return answer(ambiguous("\(what) is that of several manifests", agreeing))
+        }
+        let (attribution, note) = attribution(facts, traced, foundBy)
+        return answer(.found(traced, foundBy, attribution, note: note))
+    }
+
+    private func candidates(
+        _ named: ProvenanceValues<String>
+    ) throws(TraceIndexError) -> (found: [TracedManifest], by: FoundBy, what: String) {
+        if let digest = named.manifestSHA256 {
+            guard let prefix = HexPrefix(digest) else { return ([], .manifestField, "the manifest \"\(digest)\"") }
+            return (try traced(.digest(prefix)), .manifestField, "the manifest \(digest)")
+        }
+        if let version = named.modelVersion {
+            return (try traced(.version(version)), .versionField, "the version \(version)")
+        }
+        if let commit = named.pipelineCommit {
+            return (try traced(.commit(commit)), .otherFields, "the commit \(commit)")
+        }
+        guard let data = named.dataVersion else { return ([], .otherFields, "a branch alone") }
+        return (try traced(.dataVersion(data)), .otherFields, "the data version \(data)")
+    }
+
+    /// How sure the answer is: never surer than what was found, than the sidecar was, or than the request id allows.
+    private func attribution(
+        _ facts: NamedFacts, _ traced: TracedManifest, _ foundBy: FoundBy
+    ) -> (Attribution, note: String?) {
+        var sure = foundBy == .otherFields ? Attribution.inferred : .exact
+        var note = foundBy == .otherFields ? "it names neither manifest nor version" : nil
+        if let digest = facts.provenance.manifestSHA256, digest.utf8.count < 12 {
+            sure = .inferred
+            note = "fewer than 12 digits of the digest are there"
+        }
+        if let id = facts.requestID.flatMap(MintedRequestID.init), !id.manifest.matches(traced.manifest.digest) {
+            sure = min(sure, .mixed)
+            note = "its request was admitted under another manifest, \(id.manifest.digits)"
+        }
+        if !traced.manifest.isDigestVerified, sure == .exact {
+            sure = .inferred
+            note = "the manifest declares another digest than it has"
+        }
+        guard let word = facts.attribution else { return (sure, note) }
+        guard let stated = Attribution(rawValue: word) else {
+            return (.unknown, "its attribution is \"\(word)\", which is no word of ours")
+        }
+        return stated < sure ? (stated, Self.note(stated)) : (sure, note)
+    }
+
+    /// What a weaker word than exact in a line means.
+    private static func note(_ stated: Attribution) -> String? {
+        switch stated {
+        case .exact: nil
+        case .inferred: "it was the active manifest when the answer came"
+        case .mixed: "another manifest was activated about then, so it may have been that one"
+        case .unknown: "the sidecar could not tell whether this manifest was still the one"
+        }
+    }
+
+    private func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(TraceIndexError) -> TraceAnswer {
+        let variant = facts.variant ?? "default"
+        guard let (traced, interval) = try live(variant: variant, at: time) else {
+            return TraceAnswer(
+                input: facts.input,
+                outcome: .unknown(
+                    reason:
+                        "it names no manifest, and \(index.place) has no activation of the variant \(variant) at \(time)"
+                ))
+        }
+        let reach = skew + facts.duration
+        func isNear(_ boundary: Instant?) -> Bool {
+            boundary.map { abs($0.microseconds - time.microseconds) <= reach } ?? false
+        }
+        let isMixed = isNear(interval.from) || isNear(interval.until)
+        let attribution: Attribution = isMixed ? .mixed : .inferred
+        return TraceAnswer(
+            input: facts.input,
+            outcome: .found(traced, .variantAndTime, attribution, note: Self.note(attribution)))
+    }
+
+    private func live(variant: String, at time: Instant) throws(TraceIndexError) -> (TracedManifest, LiveInterval)? {
+        if let last = lastLive, last.variant.hasSameBytes(as: variant), last.interval.from <= time,
+            let until = last.interval.until, time < until
+        {
+            return (last.traced, last.interval)
+        }
+        guard let (indexed, interval) = try index.live(variant: variant, at: time) else { return nil }
+        let traced = try traced(indexed)
+        lastLive = (variant, traced, interval)
+        return (traced, interval)
+    }
+
+    // MARK: - Names
+
+    private func answer(name: String) throws(TraceIndexError) -> TraceAnswer {
+        if MintedRequestID(name) != nil || Self.isULID(name) { return try answer(requestID: name, input: .name) }
+        let prefix = HexPrefix(name)
+        if let prefix, prefix.whole != nil, let traced = try traced(.digest(prefix)).first {
+            return found(traced, .digest)
+        }
+        let byVersion = try traced(.version(name))
+        if let only = byVersion.first, byVersion.count == 1 { return found(only, .version) }
+        if byVersion.count > 1 {
+            return TraceAnswer(
+                input: .name, outcome: ambiguous("several manifests have the version \(name)", byVersion))
+        }
+        var all: [(TracedManifest, FoundBy)] = []
+        func add(_ key: TraceKey, _ by: FoundBy) throws(TraceIndexError) {
+            for traced in try traced(key) where !all.contains(where: { $0.0.manifest.digest == traced.manifest.digest })
+            {
+                all.append((traced, by))
+            }
+        }
+        if let prefix {
+            try add(.digest(prefix), .digestPrefix)
+            try add(.commit(prefix.digits), .commit)
+            try add(.dataset(prefix), .dataset)
+            try add(.artifact(prefix), .artifact)
+        }
+        try add(.dataVersion(name), .dataVersion)
+        if prefix == nil { try add(.commit(name), .commit) }
+        guard let first = all.first else { return TraceAnswer(input: .name, outcome: .unknown(reason: notFound(name))) }
+        if all.count == 1 { return found(first.0, first.1) }
+        let ways = Set(all.map(\.1.rawValue)).sorted().joined(separator: ", ")
+        return TraceAnswer(
+            input: .name, outcome: ambiguous("\(name) leads to several manifests (by \(ways))", all.map(\.0)))
+    }
+
+    private func notFound(_ name: String) -> String {
+        let isShortHex = name.utf8.count < HexPrefix.shortest && HexPrefix(name + "000000") != nil
+        let hint = isShortHex ? "; give at least \(HexPrefix.shortest) digits of a digest or commit" : ""
+        return "\"\(name)\" is no version, digest, commit, data version or hash in \(index.place)\(hint)"
+    }
+
+    private static func isULID(_ name: String) -> Bool { ULID.time(Array(name.utf8)) != nil }
+
+    private func answer(requestID id: String, input: TracedInput) throws(TraceIndexError) -> TraceAnswer {
+        func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
+        guard let minted = MintedRequestID(id) else {
+            return unknown(
+                "the request id \(id) was not minted with a manifest in it, and no record of its exchange is kept")
+        }
+        let found = try traced(.digest(minted.manifest))
+        guard let traced = found.first else {
+            return unknown(
+                "no manifest in \(index.place) begins with \(minted.manifest.digits), as the request id \(id) does")
+        }
+        guard found.count == 1 else {
+            return TraceAnswer(
+                input: input, outcome: ambiguous("several manifests begin with \(minted.manifest.digits)", found))
+        }
+        return TraceAnswer(
+            input: input,
+            outcome: .found(
+                traced, .requestID, .inferred, note: "it was the active manifest when the request was admitted"))
+    }
+
+    private func found(_ traced: TracedManifest, _ by: FoundBy) -> TraceAnswer {
+        TraceAnswer(input: .name, outcome: .found(traced, by, .exact, note: nil))
+    }
+
+    private func ambiguous(_ what: String, _ candidates: [TracedManifest]) -> TraceAnswer.Outcome {
+        .ambiguous(
+            what: what, candidates: Array(candidates.prefix(Self.mostCandidates)),
+            hasMore: candidates.count > Self.mostCandidates)
+    }
+
+    // MARK: - The index
+
+    private func traced(_ key: TraceKey) throws(TraceIndexError) -> [TracedManifest] {
+        var result: [TracedManifest] = []
+        for indexed in try index.find(key, limit: Self.mostCandidates + 1) { result.append(try traced(indexed)) }
+        return result
+    }
+
+    private func traced(_ indexed: IndexedManifest) throws(TraceIndexError) -> TracedManifest {
+        if let known = remembered[indexed.manifest.digest] { return known }
+        let traced = TracedManifest(
+            indexed, intervals: try index.intervals(of: indexed, limit: Self.mostIntervals), files: verify?(indexed))
+        if remembered.count >= Self.mostRemembered { remembered.removeAll(keepingCapacity: true) }
+        remembered[indexed.manifest.digest] = traced
+        return traced
+    }
+}
+
+/// What a line or a header block says, as text.
+private struct NamedFacts {
+    let input: TracedInput
+    var provenance = ProvenanceValues<String>()
+    var attribution: String?
+    var requestID: String?
+    var variant: String?
+    var time: Instant?
+    var duration: Int64 = 0
+    var isRepeated = false
+
+    init(_ input: TracedInput) { self.input = input }
+}
+
+extension TracedManifest {
+    /// In which of the named values the manifest has another one; nil when it agrees with all.
+    func disagreement(with named: ProvenanceValues<String>) -> String? {
+        for field in ProvenanceField.allCases {
+            guard let value = named[field], !agrees(field, value) else { continue }
+            let own = values[field].map { "\"\($0)\"" } ?? "absent"
+            return "its \(field.name) is \(own), not \"\(value)\""
+        }
+        return nil
+    }
+
+    private func agrees(_ field: ProvenanceField, _ value: String) -> Bool {
+        switch field {
+        case .manifestSHA256: HexPrefix(value)?.matches(manifest.digest) ?? false
+        // However many digits are written (`stamp.commit_length`), they are those of the commit.
+        case .pipelineCommit:
+            values[field]?.hasSameBytes(as: value) ?? false
+                || value.utf8.count >= 4 && manifest.pipeline.commit.map { $0.utf8.starts(with: value.utf8) } ?? false
+        default: values[field]?.hasSameBytes(as: value) ?? false
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Crypto
+import Ledger
+import Manifests
+import Provenance
+import Runtime
+
+extension Command {
+    static let indexAdd = Command(
+        path: ["index", "add"], summary: "Add manifests to the ledger",
+        operands: "PATH…", operandCount: 1...Int.max, options: [.verify, .json, .dataDirectory],
+        details: """
+            PATH is a manifest, or a directory: then every *.json file below it is read, and those that are no manifests are
+            passed over. Adding a manifest again changes nothing. Files that cannot be read are named, and the others added.
+            """,
+        examples: [("colophon index add artifacts", "all manifests of a training directory")],
+        run: addToIndex)
+
+    private static func addToIndex(_ arguments: Arguments) throws(CommandError) -> ExitCode {
+        var manifests = ManifestImport(verification: try arguments.verification())
+        for path in arguments.operands { try manifests.collect(path) }
+        let directory = try arguments.dataDirectory(for: .change)
+        let ledger = try CommandError.wrap { () throws(LedgerError) in
+            try Ledger.writing(directory, hashing: SHA256.hash)
+        }
+        try CommandError.wrap { () throws(LedgerError) in try manifests.run(ledger) }
+        return try manifests.report(ledger, arguments, verb: "added")
+    }
+}
+
+/// Reads manifests from files, a batch at a time, and adds them to the ledger, a transaction for each batch.
+struct ManifestImport {
+    private let verification: Verification
+    private var files: [(path: String, isNamed: Bool)] = []
+    private(set) var added = 0
+    private(set) var known = 0
+    private(set) var passedOver = 0
+    private(set) var failed = 0
+    private(set) var conflicts = 0
+
+    /// Enough that the ledger is synced rarely, few enough to hold in memory.
+    private static let batch = 256
+
+    init(verification: Verification) { self.verification = verification }
+
+    /// Finds the files at an operand.
+    mutating func collect(_ path: String) throws(CommandError) {
+        let found = try CommandError.wrap { () throws(SystemError) in try ManifestFolder.candidates(path) }
+        files += found.map { ($0, found.count == 1 && $0 == path) }
+    }
+
+    /// Adds everything that was collected, in a transaction for each batch or, with `isInTransaction`, in the caller's.
+    mutating func run(_ ledger: Ledger, isInTransaction: Bool = false) throws(LedgerError) {
+        let bar = ProgressBar("indexing", total: Int64(files.count), unit: .files)
+        defer { bar.finish() }
+        var start = 0
+        while start < files.count {
+            let end = min(start + Self.batch, files.count)
+            let manifests = files[start..<end].compactMap { read($0.path, isNamed: $0.isNamed) }
+            if isInTransaction {
+                for file in manifests { try add(file, to: ledger) }
+            } else {
+                try ledger.addAll(manifests) { file throws(LedgerError) in try add(file, to: ledger) }
+            }
+            bar.advance(by: Int64(end - start))
+            start = end
+        }
+    }
+
+    private mutating func read(_ path: String, isNamed: Bool) -> ManifestFile? {
+        let reading: ManifestFolder.Reading
+        if isNamed {
+            do throws(ManifestFileError) {
+                reading = .manifest(try ManifestFile.read(path, verification: verification))
+            } catch {
+                reading = .failed(error)
+            }
+        } else {
+            reading = ManifestFolder.readFound(path, verification: verification)
+        }
+        switch reading {
+        case .manifest(let file): return file
+        case .somethingElse: passedOver += 1
+        case .failed(let error):
+            failed += 1
+            complain("colophon: \(error.description.onOneLine)")
+        }
+        return nil
+    }
+
+    private mutating func add(_ file: ManifestFile, to ledger: Ledger) throws(LedgerError) {
+        do throws(LedgerError) {
+            switch try ledger.add(file.manifest, file: Paths.absolute(file.path), at: Clock.now()) {
+            case .new: added += 1
+            case .known: known += 1
+            }
+        } catch {
+            // One manifest that is in conflict does not keep the others out.
+            guard case .conflict = error else { throw error }
+            conflicts += 1
+            complain("colophon: \(file.path.onOneLine): \(error.description.onOneLine)")
+        }
+    }
+
+    /// Prints what was done; the exit code says whether all of it went well.
+    func report(_ ledger: Ledger, _ arguments: Arguments, verb: String) throws(CommandError) -> ExitCode {
+        if arguments.wantsJSON {
+            let counts = [
+                ("added", added), ("known", known), ("passed_over", passedOver), ("failed", failed),
+                ("conflicts", conflicts),
+            ]
+            var answer = JSONObject(counts.map { .init($0.0, .integer($0.1)) })
+            answer.append("ledger", .string(ledger.path))
+            _ = try Printer.print(.object(answer))
+        } else {
+            var parts = ["\(verb) \(Figures.count(added, "manifest", "manifests"))"]
+            if known > 0 { parts.append("\(Figures.grouped(Int64(known))) known already") }
+            if passedOver > 0 {
+                parts.append("\(Figures.count(passedOver, "other JSON file", "other JSON files")) passed over")
+            }
+            if conflicts > 0 { parts.append("\(Figures.count(conflicts, "conflict", "conflicts"))") }
+            if failed > 0 { parts.append("\(Figures.count(failed, "file", "files")) could not be read") }
+            _ = try Printer.print("\(parts.joined(separator: ", "))  (\(ledger.path.onOneLine))")
+        }
+        if failed > 0 { return .failed }
+        return conflicts > 0 ? .conflict : .fine
+    }
+}

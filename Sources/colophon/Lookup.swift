@@ -1,0 +1,60 @@
+import Crypto
+import Ledger
+import Manifests
+import Provenance
+import Runtime
+import Trace
+
+/// Opens what commands look manifests up in.
+enum Lookup {
+    /// The ledger, opened to read.
+    static func ledger(_ arguments: Arguments) throws(CommandError) -> Ledger {
+        let directory = try arguments.dataDirectory(for: .lookUp)
+        let ledger = try CommandError.wrap { () throws(LedgerError) in
+            try Ledger.reading(directory, hashing: SHA256.hash)
+        }
+        if ledger.isImmutableCopy {
+            complain(
+                "colophon: \(ledger.path.onOneLine) is read as a copy that nobody writes, because its directory cannot "
+                    + "be written and its side files are missing")
+        }
+        return ledger
+    }
+
+    /// The index that the options name: files, or else the ledger.
+    static func index(_ arguments: Arguments) throws(CommandError) -> any TraceIndex {
+        switch (arguments.value("manifests"), arguments.value("manifest")) {
+        case (.some, .some): throw arguments.usage("--manifests and --manifest exclude each other")
+        case (let directory?, nil): return try FolderIndex(directory, complain: complain)
+        case (nil, let file?): return try FolderIndex(activeFile: file)
+        case (nil, nil): break
+        }
+        return LedgerIndex(ledger: try ledger(arguments))
+    }
+
+    /// The manifest that an operand names: a file, the directory of a training run, or something that the ledger knows.
+    static func manifest(
+        _ name: String, _ arguments: Arguments, verification: Verification
+    ) throws(CommandError) -> IndexedManifest {
+        let status = try CommandError.wrap { () throws(SystemError) in try FileStatus.of(name) }
+        if status != nil || name.isEmpty {
+            let file = try CommandError.wrap { () throws(ManifestFileError) in
+                try ManifestFile.load(name, verification: verification)
+            }
+            return IndexedManifest(manifest: file.manifest, id: 0, file: file.path)
+        }
+        let ledger: Ledger
+        do { ledger = try self.ledger(arguments) } catch {
+            throw CommandError(.notFound, "there is no file \(name), and \(error.message)")
+        }
+        let tracer = Tracer(LedgerIndex(ledger: ledger), verify: nil)
+        let answer = try CommandError.wrap { () throws(TraceIndexError) in try tracer.answer(Array(name.utf8).span) }
+        switch answer.outcome {
+        case .found(let traced, _, _, _): return traced.indexed
+        case .ambiguous(let what, let candidates, _):
+            let names = candidates.prefix(5).map { "\($0.manifest.digest.short) (\($0.manifest.version))" }
+            throw CommandError(.notFound, "\(what): \(names.joined(separator: ", ")); name one of them")
+        case .unknown(let reason): throw CommandError(.notFound, "there is no file \(name), and \(reason)")
+        }
+    }
+}

@@ -1,0 +1,59 @@
+import Glibc
+import Provenance
+import Runtime
+
+/// Finds the command, runs it, and turns what it throws into one line and an exit code.
+func runCommandLine(_ words: [String]) -> ExitCode {
+    do throws(CommandError) {
+        return try dispatch(words)
+    } catch {
+        complain("colophon: \(error.message.onOneLine)")
+        return error.code
+    }
+}
+
+private func dispatch(_ words: [String]) throws(CommandError) -> ExitCode {
+    guard let first = words.first else {
+        complain("colophon: no command is given (see `colophon --help`)")
+        return .usage
+    }
+    switch first {
+    case "--help", "-h", "help":
+        return try help(Array(words.dropFirst()))
+    case "--version":
+        return try dispatch(["version"])
+    default: break
+    }
+    guard let (command, length) = Command.find(words) else { throw unknownCommand(words) }
+    let arguments = try Arguments(command, Array(words.dropFirst(length)))
+    if arguments.wantsHelp { return try show(Help.text(command)) }
+    return try command.run(arguments)
+}
+
+private func help(_ words: [String]) throws(CommandError) -> ExitCode {
+    if words.isEmpty { return try show(Help.overview) }
+    guard let (command, _) = Command.find(words) else { throw unknownCommand(words) }
+    return try show(Help.text(command))
+}
+
+private func show(_ text: String) throws(CommandError) -> ExitCode {
+    let output = Output()
+    try CommandError.wrap { () throws(SystemError) in
+        try output.write(text)
+        try output.flush()
+    }
+    return .fine
+}
+
+private func unknownCommand(_ words: [String]) -> CommandError {
+    let group = Help.group(words[0])
+    if !group.isEmpty {
+        let names = group.map { $0.path[1] }.joined(separator: ", ")
+        return .usage("`colophon \(words[0])` needs one of \(names) (see `colophon --help`)")
+    }
+    let known = Command.all.map { $0.path[0] }
+    let hint = Spelling.nearest(to: words[0], among: known).map { "; did you mean \($0)?" } ?? ""
+    return .usage("unknown command \"\(words[0].onOneLine)\"\(hint) (see `colophon --help`)")
+}
+
+exit(runCommandLine(Array(CommandLine.arguments.dropFirst())).rawValue)
