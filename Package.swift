@@ -38,6 +38,27 @@ let package = Package(
             dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace"],
             swiftSettings: strict),
 
-        .testTarget(name: "ProvenanceTests", dependencies: ["Provenance", "Crypto"], swiftSettings: strict),
+        // Tests: one target for each module, and the program as its users see it.
+        .target(name: "TestSupport", dependencies: ["Provenance", "Crypto"], path: "Tests/Support", exclude: ["json_oracle.py", "csv_oracle.py"], swiftSettings: strict),
+        .testTarget(name: "ProvenanceTests", dependencies: ["Provenance", "Crypto", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "ManifestsTests", dependencies: ["Manifests", "Provenance", "Crypto", "Runtime", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "LedgerTests", dependencies: ["Ledger", "Provenance", "Crypto", "Runtime", "SQLite", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "TraceTests",
+            dependencies: ["colophon", "Trace", "Ledger", "Provenance", "Crypto", "Runtime", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "EndToEnd", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: strict),
+
+        // What `make bench` measures inside the process; it also makes the ledgers that tests and benchmarks start from.
+        .executableTarget(
+            name: "ledger-bench", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],
+            path: "Benchmarks/ledger-bench", swiftSettings: strict),
     ]
 )

@@ -48,7 +48,8 @@ package struct CSVProfile {
     private var rowHasQuote = false
     private var line = 1
     private var quoteLine = 1
-    private var isFirstField = true
+    /// The first bytes, until there are enough to tell a byte order mark; nil when that is settled.
+    private var head: [UInt8]? = []
 
     /// Data rows that have ended.
     package private(set) var rows: Int64 = 0
@@ -64,8 +65,32 @@ package struct CSVProfile {
         (columns ?? []).map { column in setOfColumn[column].map { Int64(sets[$0].count) } ?? 0 }
     }
 
+    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+
     /// Takes the next bytes.
     package mutating func feed(_ bytes: UnsafeRawBufferPointer) throws(CSVError) {
+        guard var head else { return try parse(bytes) }
+        let missing = min(bytes.count, Self.byteOrderMark.count - head.count)
+        head += bytes[..<missing]
+        self.head = head
+        guard head.count == Self.byteOrderMark.count else { return }
+        try settleHead()
+        try parse(UnsafeRawBufferPointer(rebasing: bytes[missing...]))
+    }
+
+    /// Passes the first bytes on, unless they are a byte order mark.
+    private mutating func settleHead() throws(CSVError) {
+        guard let head else { return }
+        self.head = nil
+        if head == Self.byteOrderMark { return }
+        var failure: CSVError?
+        head.withUnsafeBytes { bytes in
+            do throws(CSVError) { try parse(bytes) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    private mutating func parse(_ bytes: UnsafeRawBufferPointer) throws(CSVError) {
         var index = 0
         while index < bytes.count {
             switch state {
@@ -93,6 +118,7 @@ package struct CSVProfile {
 
     /// Ends the file.
     package mutating func finish() throws(CSVError) {
+        try settleHead()
         if state == .quoted { throw .openQuote(line: quoteLine) }
         try endRow(Slice(base: UnsafeRawBufferPointer(start: nil, count: 0), bounds: 0..<0))
         if columns == nil { throw .noHeader }
@@ -174,8 +200,6 @@ package struct CSVProfile {
     private mutating func take(_ rest: Slice<UnsafeRawBufferPointer>) {
         if columns == nil {
             field.append(contentsOf: rest)
-            if isFirstField, field.starts(with: [0xEF, 0xBB, 0xBF]) { field.removeFirst(3) }
-            isFirstField = false
             headerFields.append(String(decoding: field, as: UTF8.self))
         } else if let set = setOfColumn[column] {
             if field.isEmpty {

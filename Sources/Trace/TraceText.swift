@@ -44,11 +44,11 @@ package enum TraceText {
         rows.append(("model", model(manifest)))
         rows.append(("pipeline", pipeline(manifest.pipeline)))
         rows += data(manifest.dataset, files?.first { $0.kind == .dataset })
-        rows += manifest.artifacts.map { artifact in
-            (
-                "artifact",
-                text(artifact, files?.first { $0.kind == .artifact && $0.name.hasSameBytes(as: artifact.name) })
-            )
+        for artifact in manifest.artifacts {
+            let checked = files?.first { $0.kind == .artifact && $0.name.hasSameBytes(as: artifact.name) }
+            rows.append(("artifact", text(artifact, checked)))
+            if let detail = checked?.detail { rows.append(("", detail)) }
+            rows.append(("", "sha256 \(artifact.sha256)"))
         }
         if let intervals { rows += live(intervals) }
         return rows.map { ($0.0, $0.1.onOneLine) }

@@ -16,19 +16,24 @@ extension Command {
         run: addToIndex)
 
     private static func addToIndex(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        var manifests = ManifestImport(verification: try arguments.verification())
+        let manifests = ManifestImport(verification: try arguments.verification())
         for path in arguments.operands { try manifests.collect(path) }
         let directory = try arguments.dataDirectory(for: .change)
-        let ledger = try CommandError.wrap { () throws(LedgerError) in
-            try Ledger.writing(directory, hashing: SHA256.hash)
+        try CommandError.wrap { () throws(LedgerError) in
+            // The ledger is made when there is something to put into it, and not before.
+            var opened: Ledger?
+            try manifests.run { batch throws(LedgerError) in
+                if opened == nil { opened = try Ledger.writing(directory, hashing: SHA256.hash) }
+                guard let ledger = opened else { return }
+                try ledger.addAll(batch) { file throws(LedgerError) in try manifests.add(file, to: ledger) }
+            }
         }
-        try CommandError.wrap { () throws(LedgerError) in try manifests.run(ledger) }
-        return try manifests.report(ledger, arguments, verb: "added")
+        return try manifests.report(Paths.join(directory, Ledger.fileName), arguments)
     }
 }
 
-/// Reads manifests from files, a batch at a time, and adds them to the ledger, a transaction for each batch.
-struct ManifestImport {
+/// Reads manifests from files, a batch at a time, adds them to the ledger, and counts what became of each.
+final class ManifestImport {
     private let verification: Verification
     private var files: [(path: String, isNamed: Bool)] = []
     private(set) var added = 0
@@ -43,30 +48,26 @@ struct ManifestImport {
     init(verification: Verification) { self.verification = verification }
 
     /// Finds the files at an operand.
-    mutating func collect(_ path: String) throws(CommandError) {
+    func collect(_ path: String) throws(CommandError) {
         let found = try CommandError.wrap { () throws(SystemError) in try ManifestFolder.candidates(path) }
         files += found.map { ($0, found.count == 1 && $0 == path) }
     }
 
-    /// Adds everything that was collected, in a transaction for each batch or, with `isInTransaction`, in the caller's.
-    mutating func run(_ ledger: Ledger, isInTransaction: Bool = false) throws(LedgerError) {
+    /// Reads everything that was collected, and hands it on in batches.
+    func run(_ addBatch: ([ManifestFile]) throws(LedgerError) -> Void) throws(LedgerError) {
         let bar = ProgressBar("indexing", total: Int64(files.count), unit: .files)
         defer { bar.finish() }
         var start = 0
         while start < files.count {
             let end = min(start + Self.batch, files.count)
             let manifests = files[start..<end].compactMap { read($0.path, isNamed: $0.isNamed) }
-            if isInTransaction {
-                for file in manifests { try add(file, to: ledger) }
-            } else {
-                try ledger.addAll(manifests) { file throws(LedgerError) in try add(file, to: ledger) }
-            }
+            if !manifests.isEmpty { try addBatch(manifests) }
             bar.advance(by: Int64(end - start))
             start = end
         }
     }
 
-    private mutating func read(_ path: String, isNamed: Bool) -> ManifestFile? {
+    private func read(_ path: String, isNamed: Bool) -> ManifestFile? {
         let reading: ManifestFolder.Reading
         if isNamed {
             do throws(ManifestFileError) {
@@ -87,7 +88,8 @@ struct ManifestImport {
         return nil
     }
 
-    private mutating func add(_ file: ManifestFile, to ledger: Ledger) throws(LedgerError) {
+    /// Adds one manifest, in the caller's transaction.
+    func add(_ file: ManifestFile, to ledger: Ledger) throws(LedgerError) {
         do throws(LedgerError) {
             switch try ledger.add(file.manifest, file: Paths.absolute(file.path), at: Clock.now()) {
             case .new: added += 1
@@ -102,24 +104,24 @@ struct ManifestImport {
     }
 
     /// Prints what was done; the exit code says whether all of it went well.
-    func report(_ ledger: Ledger, _ arguments: Arguments, verb: String) throws(CommandError) -> ExitCode {
+    func report(_ ledger: String, _ arguments: Arguments) throws(CommandError) -> ExitCode {
         if arguments.wantsJSON {
             let counts = [
                 ("added", added), ("known", known), ("passed_over", passedOver), ("failed", failed),
                 ("conflicts", conflicts),
             ]
             var answer = JSONObject(counts.map { .init($0.0, .integer($0.1)) })
-            answer.append("ledger", .string(ledger.path))
+            answer.append("ledger", .string(ledger))
             _ = try Printer.print(.object(answer))
         } else {
-            var parts = ["\(verb) \(Figures.count(added, "manifest", "manifests"))"]
+            var parts = ["added \(Figures.count(added, "manifest", "manifests"))"]
             if known > 0 { parts.append("\(Figures.grouped(Int64(known))) known already") }
             if passedOver > 0 {
                 parts.append("\(Figures.count(passedOver, "other JSON file", "other JSON files")) passed over")
             }
             if conflicts > 0 { parts.append("\(Figures.count(conflicts, "conflict", "conflicts"))") }
             if failed > 0 { parts.append("\(Figures.count(failed, "file", "files")) could not be read") }
-            _ = try Printer.print("\(parts.joined(separator: ", "))  (\(ledger.path.onOneLine))")
+            _ = try Printer.print("\(parts.joined(separator: ", "))  (\(ledger.onOneLine))")
         }
         if failed > 0 { return .failed }
         return conflicts > 0 ? .conflict : .fine

@@ -20,7 +20,7 @@ extension Command {
         run: rebuildIndex)
 
     private static func rebuildIndex(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        var manifests = ManifestImport(verification: try arguments.verification())
+        let manifests = ManifestImport(verification: try arguments.verification())
         for path in arguments.operands { try manifests.collect(path) }
         let directory = try arguments.dataDirectory(for: .change)
         let ledger = try CommandError.wrap { () throws(LedgerError) in
@@ -31,12 +31,16 @@ extension Command {
             if ((try? FileStatus.of(path)) ?? nil) == nil { gone += 1 } else { try manifests.collect(path) }
         }
         let derived = try CommandError.wrap { () throws(LedgerError) in
-            try ledger.rebuild { () throws(LedgerError) in try manifests.run(ledger, isInTransaction: true) }
+            try ledger.rebuild { () throws(LedgerError) in
+                try manifests.run { batch throws(LedgerError) in
+                    for file in batch { try manifests.add(file, to: ledger) }
+                }
+            }
         }
         if !arguments.wantsJSON {
             let note = gone == 0 ? "" : "; \(Figures.count(gone, "file is", "files are")) gone, what they held is kept"
             _ = try Printer.print("derived \(Figures.count(derived, "manifest", "manifests")) again\(note)")
         }
-        return try manifests.report(ledger, arguments, verb: "added")
+        return try manifests.report(ledger.path, arguments)
     }
 }

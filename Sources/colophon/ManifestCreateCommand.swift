@@ -16,7 +16,7 @@ extension Command {
             Option(name: "data-version", value: "ID", help: "the dataset's version; its SHA-256 when not given"),
             Option(
                 name: "artifact-dir", value: "DIR",
-                help: "where artifacts are that the working directory has not, and manifests go if nobody says where"),
+                help: "where artifacts are that are not in the working directory, and manifests go by default"),
             Option(
                 name: "manifest-dir", value: "DIR",
                 help: "where manifests/ID.json and the pointer model_manifest.json go"),
@@ -25,8 +25,8 @@ extension Command {
                 repeats: true),
             Option(name: "hyperparameters", value: "FILE", help: "a JSON object with all of them"),
             Option(
-                name: "profile", value: "user=COLUMN,movie=COLUMN",
-                help: "read the dataset as CSV: count its rows and the different values in these columns"),
+                name: "profile", value: "NAME=COLUMN,…",
+                help: "read the dataset as CSV: count its rows, and the different values in columns"),
             .json,
         ],
         details: """
@@ -42,9 +42,8 @@ extension Command {
                 "after a training run"
             ),
             (
-                "colophon manifest create --model-family als --data data/x.csv --artifact-dir artifacts "
-                    + "--artifact als_model=als_model.npz --hyperparameter rank=64 --profile user=user_id,movie=movie_id",
-                "with hyperparameters and counts"
+                "colophon manifest create --model-family als --data data/x.csv --profile user=user_id,movie=movie_id",
+                "with counts of rows, users and movies"
             ),
         ],
         run: createManifest)

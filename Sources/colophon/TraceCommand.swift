@@ -34,6 +34,7 @@ extension Command {
         run: runTrace)
 
     private static func runTrace(_ arguments: Arguments) throws(CommandError) -> ExitCode {
+        if arguments.operands[0].allSatisfy(\.isWhitespace) { throw nothingToTrace(arguments) }
         let index = try Lookup.index(arguments)
         let root = arguments.value("artifacts-root")
         let verify: ((IndexedManifest) -> [CheckedFile])? =
@@ -59,8 +60,12 @@ extension Command {
             try? output.flush()
             throw CommandError(.failed, error.description)
         }
-        if session.answers == 0 { throw arguments.usage("there is nothing to trace: the input is empty") }
+        if session.answers == 0 { throw nothingToTrace(arguments) }
         return session.unknowns == 0 ? .fine : .notFound
+    }
+
+    private static func nothingToTrace(_ arguments: Arguments) -> CommandError {
+        arguments.usage("there is nothing to trace: the input is empty")
     }
 
     private static func traceText(

@@ -1,0 +1,63 @@
+import Provenance
+import Testing
+import TestSupport
+
+@Suite("Times")
+struct InstantTests {
+    @Test(
+        "RFC 3339 is read and written",
+        arguments: [
+            ("1970-01-01T00:00:00Z", 0, "1970-01-01T00:00:00Z"),
+            ("2025-03-04T18:12:55.123456Z", 1_741_111_975_123_456, "2025-03-04T18:12:55.123456Z"),
+            ("2025-03-04t18:12:55z", 1_741_111_975_000_000, "2025-03-04T18:12:55Z"),
+            ("2025-03-04 19:12:55+01:00", 1_741_111_975_000_000, "2025-03-04T18:12:55Z"),
+            ("2025-03-04T18:12Z", 1_741_111_920_000_000, "2025-03-04T18:12:00Z"),
+            ("2024-02-29T23:59:59.999999999Z", 1_709_251_199_999_999, "2024-02-29T23:59:59.999999Z"),
+            ("1969-12-31T23:59:59.5Z", -500_000, "1969-12-31T23:59:59.500000Z"),
+            ("0001-01-01T00:00:00Z", -62_135_596_800_000_000, "0001-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:60Z", 253_402_300_800_000_000, "10000-01-01T00:00:00Z"),
+        ])
+    func readsAndWrites(_ text: String, _ microseconds: Int64, _ written: String) {
+        #expect(Instant(text)?.microseconds == microseconds)
+        #expect(Instant(microseconds: microseconds).description == written)
+    }
+
+    @Test(
+        "what is no time is none",
+        arguments: [
+            "", "2025", "2025-03-04", "2025-03-04T18:12:55", "2025-02-29T00:00:00Z", "2025-13-01T00:00:00Z",
+            "2025-03-04T24:00:00Z", "2025-03-04T18:60:00Z", "2025-03-04T18:12:61Z", "2025-03-04T18:12:55.Z",
+            "2025-03-04T18:12:55Zx", "2025-03-04T18:12:55+1", "2025-3-4T18:12:55Z", "x2025-03-04T18:12:55Z",
+        ])
+    func refuses(_ text: String) {
+        #expect(Instant(text) == nil)
+    }
+
+    @Test("every day of eight centuries comes back as it was")
+    func roundTripsDays() {
+        for day in stride(from: -146_097, through: 146_097, by: 1) {
+            let instant = Instant(microseconds: Int64(day) * 86_400_000_000 + 1)
+            #expect(Instant(instant.description) == instant)
+        }
+    }
+
+    @Test("a time without a zone is read only where one is known")
+    func readsWithoutZone() {
+        #expect(Instant("2025-03-04T18:12:55", withoutZone: .isUTC)?.description == "2025-03-04T18:12:55Z")
+        #expect(Instant("2025-03-04T18:12:55") == nil)
+    }
+
+    @Test("a minted request id tells its time and its manifest")
+    func readsMintedIDs() throws {
+        let id = try #require(MintedRequestID("01JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff0011"))
+        #expect(id.manifest.digits == "51ac09ff0011")
+        #expect(id.time.description.hasPrefix("2025-03-04T"))
+        for other in [
+            "01JNGZ7R2M3N4P5Q6R7S8T9V0W", "01JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff001", "81JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff0011",
+            "01JNGZ7R2M3N4P5Q6R7S8T9V0U-51ac09ff0011", "01JNGZ7R2M3N4P5Q6R7S8T9V0W-51AC09FF0011",
+            "01JNGZ7R2M3N4P5Q6R7S8T9V0W_51ac09ff0011",
+        ] {
+            #expect(MintedRequestID(other) == nil, "\(other)")
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Testing
+import TestSupport
+
+/// The project's own rules, as far as a machine can tell.
+@Suite("Tidiness")
+struct TidyTests {
+    struct File: Sendable {
+        let path: String
+        let lines: [String]
+
+        var module: String { String(path.split(separator: "/").dropFirst().first ?? "") }
+    }
+
+    /// Every file that git follows, or would: new files count before they are committed.
+    static let files: [File] = {
+        let list = Program.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], in: Program.root)
+        return list.output.split(separator: "\n").map(String.init).compactMap { path in
+            guard let text = Scratch.text(of: Program.root + "/" + path) else { return nil }
+            return File(path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
+        }
+    }()
+
+    static let sources = files.filter { $0.path.hasPrefix("Sources/") && $0.path.hasSuffix(".swift") }
+    static let swift = files.filter { $0.path.hasSuffix(".swift") }
+
+    private static func imports(_ file: File) -> [String] {
+        file.lines.compactMap { line in
+            let words = line.split(separator: " ")
+            return words.first == "import" && words.count == 2 ? String(words[1]) : nil
+        }
+    }
+
+    @Test("there are sources to look at")
+    func looksAtSomething() {
+        #expect(Self.sources.count > 40)
+    }
+
+    @Test("files are one thing each: at most 450 lines")
+    func boundsFiles() {
+        for file in Self.swift where file.path != "Package.swift" && file.path.hasPrefix("Sources/") {
+            #expect(file.lines.count <= 450, "\(file.path)")
+        }
+    }
+
+    @Test("functions fit a screen: at most 70 lines")
+    func boundsFunctions() {
+        for file in Self.sources {
+            var start: (line: Int, indent: String)?
+            for (number, line) in file.lines.enumerated() {
+                let indent = String(line.prefix { $0 == " " })
+                let words = line.split(separator: " ")
+                if start == nil, words.contains("func") || words.contains(where: { $0.hasPrefix("init(") }), line.hasSuffix("{") {
+                    start = (number, indent)
+                } else if let begun = start, line == begun.indent + "}" {
+                    #expect(number - begun.line <= 70, "\(file.path):\(begun.line + 1)")
+                    start = nil
+                }
+            }
+        }
+    }
+
+    /// Who may import whom; see ARCHITECTURE.md. What is not listed may not be imported.
+    static let allowed: [String: Set<String>] = [
+        "Provenance": [],
+        "Runtime": ["Glibc", "CSystem", "Synchronization", "Provenance"],
+        "Crypto": ["CCrypto", "Provenance"],
+        "SQLite": ["CSQLite"],
+        "Manifests": ["Provenance", "Runtime", "Crypto", "Synchronization"],
+        "Ledger": ["Provenance", "Runtime", "SQLite", "Glibc"],
+        "Trace": ["Provenance"],
+        "colophon": ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Glibc"],
+    ]
+
+    @Test("imports point one way, features never import one another, and nobody imports Foundation")
+    func directsImports() {
+        for file in Self.sources {
+            let allowed = Self.allowed[file.module]
+            #expect(allowed != nil, "\(file.path) is in a module without rules")
+            for name in Self.imports(file) {
+                #expect(allowed?.contains(name) == true, "\(file.path) imports \(name)")
+            }
+        }
+    }
+
+    @Test("what is unfinished, switched off or merely printed has no place")
+    func refusesMarks() {
+        let marks = ["TO" + "DO", "FIX" + "ME", ".dis" + "abled(", "try" + "!", "as" + "! ", "fatalError(\"un"]
+        for file in Self.swift {
+            for (number, line) in file.lines.enumerated() {
+                for mark in marks { #expect(!line.contains(mark), "\(file.path):\(number + 1) has \(mark)") }
+            }
+        }
+        for file in Self.sources {
+            for (number, line) in file.lines.enumerated() {
+                #expect(!line.contains("usleep(") && !line.contains(" sleep("), "\(file.path):\(number + 1) sleeps")
+            }
+        }
+    }
+
+    @Test("lines have no trailing space, no tabs, and end; files end in one line end")
+    func endsLines() {
+        let skipped = ["Tests/Fixtures/", "Makefile", "LICENSE"]
+        for file in Self.files where !skipped.contains(where: { file.path.hasPrefix($0) }) {
+            for (number, line) in file.lines.enumerated() {
+                #expect(line.last != " " && line.last != "\t" && line.last != "\r", "\(file.path):\(number + 1)")
+            }
+            #expect(file.lines.last == "" && file.lines.dropLast().last != "", "\(file.path) does not end in one line end")
+        }
+    }
+
+    @Test("every path that the documents name is there")
+    func keepsDocumentsTrue() {
+        let documents = Self.files.filter { $0.path.hasSuffix(".md") }
+        #expect(documents.count > 5)
+        let roots = ["Sources/", "Tests/", "docs/", "Examples/", "Benchmarks/", "Fuzz/", "Tools/", "Config/"]
+        for document in documents {
+            for line in document.lines {
+                for span in line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
+                where span.offset % 2 == 1 && roots.contains(where: { span.element.hasPrefix($0) }) {
+                    let path = span.element.split(separator: " ")[0]
+                    let isThere = Self.files.contains { $0.path == path || $0.path.hasPrefix(path + (path.last == "/" ? "" : "/")) }
+                    #expect(isThere, "\(document.path) names \(path)")
+                }
+            }
+        }
+    }
+}
