@@ -1,20 +1,101 @@
 /// A set of byte strings, for counting how many different ones there are: exact, and without an object for each.
 struct ByteSet {
+    private var short = ShortKeySet()
+    private var long = LongKeySet()
+
+    var count: Int { short.count + long.count }
+
+    mutating func insert(_ bytes: UnsafeRawBufferPointer) {
+        if bytes.count <= ShortKey.longest {
+            short.insert(ShortKey(bytes))
+        } else {
+            long.insert(bytes)
+        }
+    }
+}
+
+/// Mixes the bits of keys. The seed is its own for each run, so that nobody can prepare values that collide.
+private struct Mixer {
+    private let seed = UInt64.random(in: .min ... .max)
+
+    func hash(_ low: UInt64, _ high: UInt64) -> UInt64 {
+        Self.fold(Self.fold(low ^ seed) ^ high)
+    }
+
+    private static func fold(_ value: UInt64) -> UInt64 {
+        let product = value.multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
+        return product.high ^ product.low
+    }
+}
+
+/// Up to fifteen bytes, and how many they are, in two words: most ids fit, and then the table is all there is to look at.
+private struct ShortKey: Equatable {
+    static let longest = 15
+
+    var low: UInt64
+    /// The last seven bytes, and above them the length plus one: no key is all zeros.
+    var high: UInt64
+
+    static let none = ShortKey(low: 0, high: 0)
+
+    private init(low: UInt64, high: UInt64) {
+        self.low = low
+        self.high = high
+    }
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        low = 0
+        high = 0
+        if bytes.count >= 8 {
+            low = bytes.loadUnaligned(as: UInt64.self)
+            for offset in 8..<bytes.count { high |= UInt64(bytes[offset]) << UInt64((offset - 8) * 8) }
+        } else {
+            for offset in 0..<bytes.count { low |= UInt64(bytes[offset]) << UInt64(offset * 8) }
+        }
+        high |= UInt64(bytes.count + 1) << 56
+    }
+}
+
+/// Open addressing over short keys.
+private struct ShortKeySet {
+    private var slots = [ShortKey](repeating: .none, count: 1 << 10)
+    private let mixer = Mixer()
+    private(set) var count = 0
+
+    mutating func insert(_ key: ShortKey) {
+        guard place(key) else { return }
+        count += 1
+        if count * 4 > slots.count * 3 { grow() }
+    }
+
+    /// Puts the key into its slot; false when it is there already.
+    private mutating func place(_ key: ShortKey) -> Bool {
+        let mask = slots.count - 1
+        var slot = Int(truncatingIfNeeded: mixer.hash(key.low, key.high)) & mask
+        while slots[slot] != .none {
+            if slots[slot] == key { return false }
+            slot = (slot + 1) & mask
+        }
+        slots[slot] = key
+        return true
+    }
+
+    private mutating func grow() {
+        let old = slots
+        slots = [ShortKey](repeating: .none, count: old.count * 2)
+        for key in old where key != .none { _ = place(key) }
+    }
+}
+
+/// Open addressing over strings of any length, which lie one behind the other.
+private struct LongKeySet {
     /// Positions in `ends`, plus one; 0 is a free slot.
-    private var slots: [UInt32]
+    private var slots = [UInt32](repeating: 0, count: 1 << 10)
     private var hashes: [UInt64] = []
     private var arena: [UInt8] = []
     /// Where each string ends in the arena; it begins where the one before ends.
     private var ends: [Int] = []
-    private let seed: UInt64
-
-    private static let firstSlots = 1 << 10
-
-    init() {
-        slots = [UInt32](repeating: 0, count: Self.firstSlots)
-        // Its own for each run, so that nobody can prepare values that collide.
-        seed = UInt64.random(in: .min ... .max)
-    }
+    private let mixer = Mixer()
 
     var count: Int { ends.count }
 
@@ -36,15 +117,26 @@ struct ByteSet {
     private func holds(_ entry: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
         let start = entry == 0 ? 0 : ends[entry - 1]
         guard ends[entry] - start == bytes.count else { return false }
-        for offset in 0..<bytes.count where arena[start + offset] != bytes[offset] { return false }
-        return true
+        return arena.withUnsafeBytes { arena in
+            var offset = 0
+            while offset + 8 <= bytes.count {
+                let own = arena.loadUnaligned(fromByteOffset: start + offset, as: UInt64.self)
+                if own != bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
+                offset += 8
+            }
+            while offset < bytes.count {
+                if arena[start + offset] != bytes[offset] { return false }
+                offset += 1
+            }
+            return true
+        }
     }
 
     private func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
-        var hash = seed ^ UInt64(bytes.count)
+        var hash = UInt64(bytes.count)
         var offset = 0
         while offset + 8 <= bytes.count {
-            hash = Self.mix(hash ^ bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+            hash = mixer.hash(hash, bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
             offset += 8
         }
         var rest: UInt64 = 0
@@ -52,12 +144,7 @@ struct ByteSet {
             rest = rest << 8 | UInt64(bytes[offset])
             offset += 1
         }
-        return Self.mix(hash ^ rest)
-    }
-
-    private static func mix(_ value: UInt64) -> UInt64 {
-        let product = value.multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
-        return product.high ^ product.low
+        return mixer.hash(hash, rest)
     }
 
     private mutating func grow() {

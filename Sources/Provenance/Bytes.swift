@@ -64,12 +64,36 @@ extension Span where Element == UInt8 {
 
     /// Where `byte` first stands in `range`.
     package func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
-        var index = range.lowerBound
-        while index < range.upperBound {
-            if self[index] == byte { return index }
-            index += 1
+        precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
+        let index = withUnsafeBytes { ByteScan.first(byte, $0, range) }
+        return index < range.upperBound ? index : nil
+    }
+
+    /// Where `byte` last stands in `range`.
+    package func lastIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
+        let index = withUnsafeBytes { ByteScan.last(byte, $0, range) }
+        return index >= range.lowerBound ? index : nil
+    }
+
+    /// Whether the bytes of `range` are exactly these.
+    package func hasBytes(_ bytes: [UInt8], in range: Range<Int>) -> Bool {
+        guard range.count == bytes.count else { return false }
+        return extracting(range).withUnsafeBytes { own in bytes.withUnsafeBytes { Self.isEqual(own, $0) } }
+    }
+
+    private static func isEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
+        var index = 0
+        while index &+ 8 <= left.count {
+            let word = left.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            if word != right.loadUnaligned(fromByteOffset: index, as: UInt64.self) { return false }
+            index &+= 8
         }
-        return nil
+        while index < left.count {
+            if left[index] != right[index] { return false }
+            index &+= 1
+        }
+        return true
     }
 }
 

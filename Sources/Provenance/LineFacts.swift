@@ -49,6 +49,9 @@ package struct LineFacts: Sendable {
 
     package init(_ format: LineFormat) { self.format = format }
 
+    /// Where the digest of a manifest stands, if one is named.
+    package var namedDigest: Range<Int>? { provenance.manifestSHA256?.range }
+
     /// Takes a provenance field, its attribution or the request id, if `name` is one of their names.
     mutating func take(_ name: Range<Int>, _ value: FieldSpan, _ bytes: Span<UInt8>) -> KnownField? {
         guard let field = KnownField(bytes, name) else { return nil }
@@ -64,6 +67,20 @@ package struct LineFacts: Sendable {
             requestID = value
         }
         return field
+    }
+}
+
+extension LineFacts {
+    /// Whether every provenance field that the line has is spelled exactly like this. False also where it may only look
+    /// different, because it is spelled in another way.
+    package func agrees(with stamp: Stamp.Spelled, _ line: Span<UInt8>) -> Bool {
+        for field in ProvenanceField.allCases {
+            guard let span = provenance[field] else { continue }
+            guard stamp.isPlain || span.spelling == .percent, let bytes = stamp.bytes[field.rawValue],
+                line.hasBytes(bytes, in: span.range)
+            else { return false }
+        }
+        return true
     }
 }
 
@@ -83,19 +100,22 @@ enum KnownField: Equatable {
     }
 
     init?(_ bytes: Span<UInt8>, _ name: Range<Int>) {
-        func isNamed(_ literal: StaticString) -> Bool {
-            literal.utf8CodeUnitCount == name.count && bytes.hasBytes(literal, at: name.lowerBound)
-        }
-        // Lengths tell most names apart, so that a line of other fields costs next to nothing.
+        // The length, and then one letter, tell all names apart: a line of other fields costs next to nothing.
+        let found: (name: StaticString, field: KnownField)
         switch name.count {
-        case 13 where isNamed("model_version"): self = .provenance(.modelVersion)
-        case 15 where isNamed("pipeline_commit"): self = .provenance(.pipelineCommit)
-        case 15 where isNamed("pipeline_branch"): self = .provenance(.pipelineBranch)
-        case 15 where isNamed("manifest_sha256"): self = .provenance(.manifestSHA256)
-        case 12 where isNamed("data_version"): self = .provenance(.dataVersion)
-        case 11 where isNamed("attribution"): self = .attribution
-        case 10 where isNamed("request_id"): self = .requestID
+        case 13: found = ("model_version", .provenance(.modelVersion))
+        case 15:
+            switch bytes[name.lowerBound + 9] {
+            case UInt8(ascii: "c"): found = ("pipeline_commit", .provenance(.pipelineCommit))
+            case UInt8(ascii: "b"): found = ("pipeline_branch", .provenance(.pipelineBranch))
+            default: found = ("manifest_sha256", .provenance(.manifestSHA256))
+            }
+        case 12: found = ("data_version", .provenance(.dataVersion))
+        case 11: found = ("attribution", .attribution)
+        case 10: found = ("request_id", .requestID)
         default: return nil
         }
+        guard bytes.hasBytes(found.name, at: name.lowerBound) else { return nil }
+        self = found.field
     }
 }

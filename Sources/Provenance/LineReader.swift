@@ -32,26 +32,19 @@ package enum LineReader {
         return end
     }
 
+    /// The `name=value` behind the last comma before `end`; nil when there is none. A value holds no spaces: they are
+    /// written as %20.
     private static func lastItem(
         _ line: Span<UInt8>, end: Int
     ) -> (comma: Int, name: Range<Int>, value: Range<Int>)? {
-        var equals: Int?
-        var index = end - 1
-        while index >= 0 {
-            switch line[index] {
-            case UInt8(ascii: "="): equals = index
-            case UInt8(ascii: ","):
-                var start = index + 1
-                while start < end, line[start] == 0x20 { start += 1 }
-                guard let equals, equals > start else { return nil }
-                return (index, start..<equals, equals + 1..<end)
-            // A value holds no spaces: they are written as %20. A name neither.
-            case 0x20 where line[max(0, index - 1)] != UInt8(ascii: ","): return nil
-            default: break
-            }
-            index -= 1
-        }
-        return nil
+        guard let comma = line.lastIndex(of: UInt8(ascii: ","), in: 0..<end) else { return nil }
+        var start = comma + 1
+        while start < end, line[start] == 0x20 { start += 1 }
+        // No name of ours is longer than sixteen letters.
+        guard let equals = line.firstIndex(of: UInt8(ascii: "="), in: start..<min(end, start + 17)), equals > start,
+            line.firstIndex(of: 0x20, in: start..<end) == nil
+        else { return nil }
+        return (comma, start..<equals, equals + 1..<end)
     }
 
     // MARK: - Recommendation lines
@@ -101,13 +94,12 @@ package enum LineReader {
     /// path that pretends to be a field does not.
     private static func middle(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
         var end = range.upperBound
-        var index = end - 1
-        var resultStart: Int?
-        while index >= range.lowerBound, resultStart == nil {
-            if line[index] == UInt8(ascii: "r"), line.hasBytes("result:", at: index) { resultStart = index }
-            index -= 1
+        while let colon = line.lastIndex(of: UInt8(ascii: ":"), in: range.lowerBound..<end) {
+            end = colon
+            if line.hasBytes("result:", at: colon - 6) { break }
         }
-        if let resultStart { end = resultStart }
+        // Without a result, all of it is the middle.
+        if end == range.upperBound || !line.hasBytes("result:", at: end - 6) { end = range.upperBound }
         var start = range.lowerBound
         while let comma = line.firstIndex(of: UInt8(ascii: ","), in: start..<end) {
             start = comma + 1

@@ -119,6 +119,22 @@ package struct Stamp: Sendable {
     }
 }
 
+extension Stamp {
+    /// The values of a manifest as a line spells them, for comparing.
+    package struct Spelled: Sendable {
+        /// By the number of the field; nil where the manifest has no value.
+        let bytes: [[UInt8]?]
+        /// Whether no value needs escaping, so that it has the same bytes in every format.
+        let isPlain: Bool
+
+        package init(_ values: ProvenanceValues<String>) {
+            let encoded = ProvenanceField.allCases.map { values[$0].map(Escaping.percentEncoded) }
+            bytes = encoded
+            isPlain = ProvenanceField.allCases.allSatisfy { values[$0].map { Array($0.utf8) } == encoded[$0.rawValue] }
+        }
+    }
+}
+
 /// Why a manifest can be no stamp.
 package enum StampError: Error, Sendable, CustomStringConvertible {
     case versionTooLong(encodedBytes: Int)

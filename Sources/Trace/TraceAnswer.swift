@@ -59,11 +59,10 @@ package final class TracedManifest: Sendable {
     package let intervals: [LiveInterval]
     /// The state of its files; nil when nobody asked.
     package let files: [CheckedFile]?
-    /// What its stamp says, as text and as the bytes that a line holds.
+    /// What its stamp says.
     let values: ProvenanceValues<String>
-    let encoded: ProvenanceValues<[UInt8]>
-    /// Whether no value needs escaping, so that it has the same bytes in every format.
-    let isPlain: Bool
+    /// The same, as the bytes that a line holds.
+    let spelled: Stamp.Spelled
     /// The members of its JSON answer, rendered.
     let members: [UInt8]
 
@@ -74,12 +73,7 @@ package final class TracedManifest: Sendable {
         self.intervals = intervals
         self.files = files
         values = Stamp.values(of: indexed.manifest)
-        var encoded = ProvenanceValues<[UInt8]>()
-        for field in ProvenanceField.allCases { encoded[field] = values[field].map(Escaping.percentEncoded) }
-        self.encoded = encoded
-        let values = values
-        isPlain = ProvenanceField.allCases.allSatisfy { field in values[field].map { Array($0.utf8) } == encoded[field]
-        }
+        spelled = Stamp.Spelled(values)
         members = TraceJSON.members(of: indexed, intervals: intervals, files: files)
     }
 }

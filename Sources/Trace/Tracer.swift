@@ -7,6 +7,7 @@ package final class Tracer {
     private let index: any TraceIndex
     private let verify: ((IndexedManifest) -> [CheckedFile])?
     private var remembered: [Digest: TracedManifest] = [:]
+    private var lastRecalled: (hex: [UInt8], traced: TracedManifest)?
     /// What was live the last time that a variant was asked for: lines come in order of time.
     private var lastLive: (variant: String, traced: TracedManifest, interval: LiveInterval)?
 
@@ -29,19 +30,22 @@ package final class Tracer {
     /// False when it is not that simple, and nothing was written.
     package func answerFast(_ line: Span<UInt8>, number: Int, to output: inout [UInt8]) -> Bool {
         let facts = LineReader.read(line)
-        guard !facts.isRepeated, facts.requestID == nil, let named = facts.provenance.manifestSHA256,
-            let digest = Digest(hex: line, in: named.range), let traced = remembered[digest],
-            traced.manifest.isDigestVerified, traced.isPlain || named.spelling == .percent,
+        guard !facts.isRepeated, facts.requestID == nil, let named = facts.namedDigest,
+            let traced = recall(line, named), traced.manifest.isDigestVerified, facts.agrees(with: traced.spelled, line),
             let attribution = Self.stated(facts.attribution, line)
         else { return false }
-        for field in ProvenanceField.allCases {
-            guard let value = facts.provenance[field] else { continue }
-            guard let known = traced.encoded[field], Self.isEqual(line, value.range, known) else { return false }
-        }
         TraceJSON.writeFound(
             TracedInput(facts.format), traced, .manifestField, attribution, note: Self.note(attribution), line: number,
             to: &output)
         return true
+    }
+
+    /// The remembered manifest whose digest stands at `range`. Lines that name one manifest come in runs.
+    private func recall(_ line: Span<UInt8>, _ range: Range<Int>) -> TracedManifest? {
+        if let last = lastRecalled, line.hasBytes(last.hex, in: range) { return last.traced }
+        guard let digest = Digest(hex: line, in: range), let traced = remembered[digest] else { return nil }
+        lastRecalled = (line.array(range), traced)
+        return traced
     }
 
     /// What the line itself says of how sure it is; nil when that leaves it unknown.
@@ -49,12 +53,6 @@ package final class Tracer {
         guard let span else { return .exact }
         let word = Attribution(rawValue: span.text(line))
         return word == .unknown ? nil : word
-    }
-
-    private static func isEqual(_ line: Span<UInt8>, _ range: Range<Int>, _ bytes: [UInt8]) -> Bool {
-        guard range.count == bytes.count else { return false }
-        for offset in 0..<bytes.count where line[range.lowerBound + offset] != bytes[offset] { return false }
-        return true
     }
 
     /// The answer of a line, without its line end.

@@ -51,8 +51,16 @@ package struct Program: Sendable {
         posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         var pointers = words.map { strdup($0) } + [nil]
         defer { for pointer in pointers { free(pointer) } }
+        // Test threads block signals, and children would inherit that: then SIGTERM would never reach them.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var pid = pid_t()
-        let code = posix_spawnp(&pid, "env", &actions, nil, &pointers, environ)
+        let code = posix_spawnp(&pid, "env", &actions, &attributes, &pointers, environ)
         precondition(code == 0, "cannot start \(arguments): error \(code)")
         return pid
     }

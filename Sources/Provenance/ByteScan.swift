@@ -1,0 +1,54 @@
+/// Finds bytes eight at a time: the hot loops of line and CSV reading stand on these, so they are inlined everywhere.
+package enum ByteScan {
+    /// The high bit of each byte of `word` that may equal the byte repeated in `pattern`. The lowest of them surely does;
+    /// those above a true one may be wrong.
+    @inlinable @inline(__always)
+    package static func matches(_ word: UInt64, _ pattern: UInt64) -> UInt64 {
+        let difference = word ^ pattern
+        return (difference &- 0x0101_0101_0101_0101) & ~difference & 0x8080_8080_8080_8080
+    }
+
+    /// Where `byte` first stands in `range`; the end of the range when it does not.
+    @inlinable @inline(__always)
+    package static func first(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        first(byte, or: byte, bytes, range)
+    }
+
+    /// Where either byte first stands in `range`; the end of the range when neither does.
+    @inlinable @inline(__always)
+    package static func first(_ byte: UInt8, or other: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
+        let otherPattern = UInt64(other) &* 0x0101_0101_0101_0101
+        var index = range.lowerBound
+        while index &+ 8 <= range.upperBound {
+            let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            let found = matches(word, pattern) | matches(word, otherPattern)
+            if found != 0 { return index &+ found.trailingZeroBitCount >> 3 }
+            index &+= 8
+        }
+        while index < range.upperBound {
+            if bytes[index] == byte || bytes[index] == other { return index }
+            index &+= 1
+        }
+        return range.upperBound
+    }
+
+    /// Where `byte` last stands in `range`; one less than its start when it does not.
+    @inlinable @inline(__always)
+    package static func last(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
+        var end = range.upperBound
+        while end &- 8 >= range.lowerBound {
+            // Read backwards, so that the last byte is the lowest, where a match is sure.
+            let word = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: end &- 8, as: UInt64.self))
+            let found = matches(word, pattern)
+            if found != 0 { return end &- 1 &- found.trailingZeroBitCount >> 3 }
+            end &-= 8
+        }
+        while end > range.lowerBound {
+            end &-= 1
+            if bytes[end] == byte { return end }
+        }
+        return range.lowerBound &- 1
+    }
+}
