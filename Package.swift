@@ -39,8 +39,11 @@ let package = Package(
             swiftSettings: strict),
 
         // Tests: one target for each module, and the program as its users see it.
-        .target(name: "TestSupport", dependencies: ["Provenance", "Crypto"], path: "Tests/Support", exclude: ["json_oracle.py", "csv_oracle.py"], swiftSettings: strict),
-        .testTarget(name: "ProvenanceTests", dependencies: ["Provenance", "Crypto", "TestSupport"], swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["Provenance", "Crypto"], path: "Tests/Support",
+            exclude: ["json_oracle.py", "csv_oracle.py"], swiftSettings: strict),
+        .testTarget(
+            name: "ProvenanceTests", dependencies: ["Provenance", "Crypto", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ManifestsTests", dependencies: ["Manifests", "Provenance", "Crypto", "Runtime", "TestSupport"],
             swiftSettings: strict),

@@ -23,7 +23,8 @@ func fill(_ directory: String, _ count: Int) throws {
         try ledger.addAll(numbers) { number throws(LedgerError) in
             let data = "kafka-\(20_250_000 + number / 1000)"
             guard let manifest = try? Specimen.manifest(number, data: data) else { return }
-            _ = try ledger.add(manifest, file: "/models/\(number)/manifests/als-\(number).json", at: Instant(microseconds: 1))
+            _ = try ledger.add(
+                manifest, file: "/models/\(number)/manifests/als-\(number).json", at: Instant(microseconds: 1))
         }
         bar.advance(by: Int64(numbers.count))
     }
@@ -86,7 +87,8 @@ func freeze(_ directory: String) throws {
     }
     for (index, variant) in ["als_model", "als_model", "popgen_model"].enumerated() {
         _ = try ledger.activate(
-            manifests[index].digest, variant: variant, at: Instant(microseconds: Int64(index) * 1_000_000), cause: "pointer",
+            manifests[index].digest, variant: variant, at: Instant(microseconds: Int64(index) * 1_000_000),
+            cause: "pointer",
             actor: nil, instance: "default")
     }
 }

@@ -16,7 +16,9 @@ package enum ByteScan {
 
     /// Where either byte first stands in `range`; the end of the range when neither does.
     @inlinable @inline(__always)
-    package static func first(_ byte: UInt8, or other: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+    package static func first(_ byte: UInt8, or other: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>)
+        -> Int
+    {
         let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
         let otherPattern = UInt64(other) &* 0x0101_0101_0101_0101
         var index = range.lowerBound

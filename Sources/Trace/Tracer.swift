@@ -31,7 +31,8 @@ package final class Tracer {
     package func answerFast(_ line: Span<UInt8>, number: Int, to output: inout [UInt8]) -> Bool {
         let facts = LineReader.read(line)
         guard !facts.isRepeated, facts.requestID == nil, let named = facts.namedDigest,
-            let traced = recall(line, named), traced.manifest.isDigestVerified, facts.agrees(with: traced.spelled, line),
+            let traced = recall(line, named), traced.manifest.isDigestVerified,
+            facts.agrees(with: traced.spelled, line),
             let attribution = Self.stated(facts.attribution, line)
         else { return false }
         TraceJSON.writeFound(

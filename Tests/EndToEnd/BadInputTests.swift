@@ -1,6 +1,6 @@
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 /// One line on standard error that says what, where and what to do; the right exit code; nothing half-written.
 @Suite("Bad input")
@@ -44,7 +44,10 @@ struct BadInputTests {
         (["index", "add", "@number.json"], 1, ["number.json: model_version: expected a string, found the number 7"]),
         (["index", "add", "@slash.json"], 1, ["slash.json: model_version", "holds / or .."]),
         (["index", "add", "@dots.json"], 1, ["dots.json: model_version", "holds / or .."]),
-        (["index", "add", "@tampered.json"], 1, ["tampered.json: manifest_sha256 is 51ac", "matches these contents in no known form", "--verify warn"]),
+        (
+            ["index", "add", "@tampered.json"], 1,
+            ["tampered.json: manifest_sha256 is 51ac", "matches these contents in no known form", "--verify warn"]
+        ),
         (["index", "add", "@unreadable.json"], 1, ["cannot read", "unreadable.json", "permission denied"]),
         (["index", "add", "@fifo"], 1, ["cannot read", "fifo", "not a regular file"]),
         (["index", "add", "@good.json", "--verify", "maybe"], 2, ["--verify takes strict, warn or off"]),
@@ -65,14 +68,35 @@ struct BadInputTests {
         (["manifest", "create", "--model-family", "als"], 2, ["--data is missing"]),
         (["manifest", "create", "--model-family", "als", "--data", "@missing"], 1, ["missing", "no such file"]),
         (["manifest", "create", "--model-family", "als", "--data", "@empty"], 1, ["empty", "it is a directory"]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--artifact", "x"], 2, ["--artifact takes name=value"]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--artifact", "x=@missing"], 1, ["no such file"]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--model-version", "a/b"], 1, ["\"a/b\" holds / or .."]),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--artifact", "x"], 2,
+            ["--artifact takes name=value"]
+        ),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--artifact", "x=@missing"], 1,
+            ["no such file"]
+        ),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--model-version", "a/b"], 1,
+            ["\"a/b\" holds / or .."]
+        ),
         (["manifest", "create", "--model-family", "a/b", "--data", "@data.csv"], 1, ["holds / or .."]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--profile", "user"], 2, ["--profile takes user=COLUMN"]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--profile", "user=nobody"], 1, ["no column \"nobody\"", "it has user_id, movie_id"]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--hyperparameters", "@array.json"], 1, ["array.json", "hyperparameters are an object"]),
-        (["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--manifest-dir", "@good.json"], 1, ["good.json"]),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--profile", "user"], 2,
+            ["--profile takes user=COLUMN"]
+        ),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--profile", "user=nobody"], 1,
+            ["no column \"nobody\"", "it has user_id, movie_id"]
+        ),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--hyperparameters", "@array.json"],
+            1, ["array.json", "hyperparameters are an object"]
+        ),
+        (
+            ["manifest", "create", "--model-family", "als", "--data", "@data.csv", "--manifest-dir", "@good.json"], 1,
+            ["good.json"]
+        ),
     ]
 
     init() {
@@ -112,10 +136,12 @@ struct BadInputTests {
             }
             let result = Program.run(
                 asNobody + [Program.colophonPath] + words,
-                environment: ["HOME": home, "XDG_DATA_HOME": home, "COLOPHON_DATA_DIR": home + "/data"], in: scratch.directory)
+                environment: ["HOME": home, "XDG_DATA_HOME": home, "COLOPHON_DATA_DIR": home + "/data"],
+                in: scratch.directory)
             let shown = "colophon \(arguments.joined(separator: " ")): \(result.errors)"
             #expect(result.status == code, "\(shown)")
-            #expect(result.output.isEmpty || code == 1 && result.output.contains("0 manifests"), "\(shown)\(result.output)")
+            #expect(
+                result.output.isEmpty || code == 1 && result.output.contains("0 manifests"), "\(shown)\(result.output)")
             let complaints = result.complaints.filter { !$0.contains("no git commit was found") }
             #expect(complaints.count == 1 && complaints[0].hasPrefix("colophon: "), "\(shown)")
             for part in parts { #expect(result.errors.contains(part), "\(shown) lacks \(part)") }

@@ -1,7 +1,7 @@
 import Glibc
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 /// The example recommender, trained and served, and what it says traced.
 @Suite("The example")
@@ -12,14 +12,18 @@ struct ExampleTests {
     private func train(_ arguments: String...) -> Program.Result {
         Program.run(
             ["python3", example + "/train.py", "--colophon", Program.colophonPath] + arguments,
-            environment: ["PIPELINE_GIT_COMMIT": "80d8e56f5c1b80d8e56f5c1b80d8e56f5c1b80d8", "PIPELINE_GIT_BRANCH": "main"],
+            environment: [
+                "PIPELINE_GIT_COMMIT": "80d8e56f5c1b80d8e56f5c1b80d8e56f5c1b80d8", "PIPELINE_GIT_BRANCH": "main",
+            ],
             in: colophon.scratch.directory)
     }
 
     @Test("training twice gives the same model; another seed gives another, and no version is overwritten")
     func trains() throws {
         let first = train("--model-version", "als-1")
-        #expect(first.status == 0 && first.output.contains("wrote ./artifacts/als/manifests/als-1.json") || first.output.contains("wrote artifacts/als/manifests/als-1.json"))
+        #expect(
+            first.status == 0 && first.output.contains("wrote ./artifacts/als/manifests/als-1.json")
+                || first.output.contains("wrote artifacts/als/manifests/als-1.json"))
         let again = train("--model-version", "als-1")
         #expect(again.status == 0 && again.output.contains("had already, with the same contents"))
         let other = train("--model-version", "als-1", "--seed", "8")
@@ -34,9 +38,12 @@ struct ExampleTests {
         let scratch = colophon.scratch
         #expect(train("--model-version", "als-1", "--data-version", "kafka-1").status == 0)
         #expect(train("--family", "popgen", "--model-version", "popgen-1").status == 0)
-        #expect(colophon.run("index", "add", "artifacts").output.hasPrefix("added 2 manifests, 2 known already, 3 other JSON files"))
+        #expect(
+            colophon.run("index", "add", "artifacts").output.hasPrefix(
+                "added 2 manifests, 2 known already, 3 other JSON files"))
         let server = Program.start(
-            ["python3", example + "/serve.py", "--listen", "127.0.0.1:0", "--stamp", "--log", "log"], output: "/dev/null",
+            ["python3", example + "/serve.py", "--listen", "127.0.0.1:0", "--stamp", "--log", "log"],
+            output: "/dev/null",
             errors: scratch.path("server"), in: scratch.directory)
         defer {
             kill(server, SIGTERM)
@@ -62,15 +69,24 @@ struct ExampleTests {
         let log = try #require(scratch.read("log"))
         #expect(log.split(separator: "\n").count == 20)
         let traced = colophon.run("trace", "-", "--json", "--verify", input: log)
-        let rows = try traced.output.split(separator: "\n").map { try #require(try JSONParser.parse(String($0)).object) }
-        #expect(rows.map { $0.text("model_version") } == Array(repeating: "als-1", count: 10) + Array(repeating: "popgen-1", count: 10))
-        #expect(rows.allSatisfy { $0.flag("verified") && $0.text("input") == "recommendation line" && $0.text("attribution") == "exact" })
+        let rows = try traced.output.split(separator: "\n").map {
+            try #require(try JSONParser.parse(String($0)).object)
+        }
+        #expect(
+            rows.map { $0.text("model_version") } == Array(repeating: "als-1", count: 10)
+                + Array(repeating: "popgen-1", count: 10))
+        #expect(
+            rows.allSatisfy {
+                $0.flag("verified") && $0.text("input") == "recommendation line" && $0.text("attribution") == "exact"
+            })
     }
 
     @Test("the demonstration of `make run` works, twice in a row")
     func demonstrates() {
         for _ in 0..<2 {
-            let result = Program.run([Program.root + "/Examples/demo", Program.colophonPath, colophon.scratch.path("run")])
+            let result = Program.run([
+                Program.root + "/Examples/demo", Program.colophonPath, colophon.scratch.path("run"),
+            ])
             #expect(result.status == 0, "\(result.errors)")
             #expect(result.output.contains("exact: found by manifest_sha256 in the response headers"))
             #expect(result.output.contains("als_model  ok  artifacts/als/als_model.bin"))

@@ -1,6 +1,6 @@
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 @Suite("The program")
 struct ProgramTests {
@@ -84,7 +84,8 @@ struct ProgramTests {
         let result = colophon.run(["version"])
         #expect(result.status == 0)
         let piped = Program.run(
-            ["sh", "-c", command], environment: ["COLOPHON_DATA_DIR": colophon.dataDirectory], in: colophon.scratch.directory)
+            ["sh", "-c", command], environment: ["COLOPHON_DATA_DIR": colophon.dataDirectory],
+            in: colophon.scratch.directory)
         #expect(piped.output.hasPrefix("line 1: exact") && piped.errors.isEmpty)
         let full = Program.run(
             ["sh", "-c", "\(Program.colophonPath) trace als-1 > /dev/full"],

@@ -2,8 +2,8 @@ import Crypto
 import Glibc
 import Ledger
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 /// What a ledger must survive: other writers, sudden death, full and read-only disks.
 @Suite("Robustness")
@@ -52,7 +52,9 @@ struct RobustnessTests {
         return waitid(P_PID, id_t(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_signo == SIGCHLD
     }
 
-    @Test("killed at any instant, the ledger holds whole batches, and the same command finishes the work", arguments: 0..<8)
+    @Test(
+        "killed at any instant, the ledger holds whole batches, and the same command finishes the work",
+        arguments: 0..<8)
     func survivesKilling(_ round: Int) throws {
         try writeManifests(0..<1200, "m")
         let ledger = colophon.dataDirectory + "/ledger.sqlite"
@@ -78,13 +80,16 @@ struct RobustnessTests {
         return stat(path, &status) == 0 ? Int(status.st_size) : 0
     }
 
-    @Test("killed at any instant, making a manifest leaves the old pointer or the new one, and whole files", arguments: 0..<12)
+    @Test(
+        "killed at any instant, making a manifest leaves the old pointer or the new one, and whole files",
+        arguments: 0..<12)
     func survivesKillingCreation(_ round: Int) throws {
         let scratch = colophon.scratch
         scratch.write("data.csv", "a\n1\n")
         func create(_ version: String) -> [String] {
             [
-                "manifest", "create", "--model-family", "als", "--model-version", version, "--data", scratch.path("data.csv"),
+                "manifest", "create", "--model-family", "als", "--model-version", version, "--data",
+                scratch.path("data.csv"),
                 "--manifest-dir", scratch.path("run"),
             ]
         }
@@ -102,7 +107,8 @@ struct RobustnessTests {
             #expect(colophon.run(create("v\(number)")).status == 0)
             #expect(colophon.run("manifest", "show", scratch.path("run")).output.contains("als v\(number)"))
         }
-        #expect(colophon.run("index", "add", scratch.path("run")).output.hasPrefix("added 9 manifests, 1 known already"))
+        #expect(
+            colophon.run("index", "add", scratch.path("run")).output.hasPrefix("added 9 manifests, 1 known already"))
     }
 
     @Test("a full disk is told, and what was not finished is undone")
@@ -123,7 +129,8 @@ struct RobustnessTests {
             ["unshare", "--map-root-user", "--mount", "sh", "-c", script, Program.colophonPath],
             environment: ["COLOPHON_DATA_DIR": colophon.dataDirectory], in: scratch.directory)
         #expect(result.output == "exit 1\nok\nlist 0\ncreate 1\n0\n", "\(result.output)\(result.errors)")
-        #expect(result.errors.contains("no space is left for the ledger small/ledger.sqlite: free some and run it again"))
+        #expect(
+            result.errors.contains("no space is left for the ledger small/ledger.sqlite: free some and run it again"))
         #expect(result.errors.contains("no space left on device: free some space and run it again"))
     }
 
@@ -138,11 +145,15 @@ struct RobustnessTests {
             "$0" index add m --data-dir data/new; echo "new $?"
             """
         let result = Program.run(
-            ["unshare", "--map-root-user", "--mount", "sh", "-c", script, Program.colophonPath], in: colophon.scratch.directory)
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", script, Program.colophonPath],
+            in: colophon.scratch.directory)
         #expect(result.output == "exact: found by version\nadd 1\nnew 1\n", "\(result.output)\(result.errors)")
         #expect(result.errors.contains("data/ledger.sqlite is read as a copy that nobody writes"))
-        #expect(result.errors.contains("the ledger data/ledger.sqlite cannot be opened") && result.errors.contains("check the permissions"))
-        #expect(result.errors.contains("cannot create data/new: read-only file system: name a place that can be written"))
+        #expect(
+            result.errors.contains("the ledger data/ledger.sqlite cannot be opened")
+                && result.errors.contains("check the permissions"))
+        #expect(
+            result.errors.contains("cannot create data/new: read-only file system: name a place that can be written"))
     }
 
     @Test("a damaged ledger says what to do, and that works")
@@ -153,7 +164,9 @@ struct RobustnessTests {
         var bytes = try #require(Scratch.bytes(of: path))
         for index in stride(from: 100, to: bytes.count, by: 512) { bytes[index] ^= 0xFF }
         colophon.scratch.write("data/ledger.sqlite", bytes: bytes)
-        for arguments in [["index", "list"], ["trace", "als-1"], ["index", "add", colophon.scratch.path("m")], ["index", "rebuild"]] {
+        for arguments in [
+            ["index", "list"], ["trace", "als-1"], ["index", "add", colophon.scratch.path("m")], ["index", "rebuild"],
+        ] {
             let result = colophon.run(arguments)
             #expect(result.status == 1 && result.complaints.count == 1, "\(arguments) \(result.errors)")
             #expect(result.errors.contains("is damaged") && result.errors.contains("colophon index rebuild DIRECTORY"))

@@ -1,8 +1,8 @@
 import Crypto
 import Ledger
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 @Suite("colophon trace")
 struct TraceCommandTests {
@@ -21,7 +21,8 @@ struct TraceCommandTests {
         for (number, second) in [(1, 0), (2, 60), (1, 120)] {
             _ = try ledger.activate(
                 try Specimen.manifest(number).digest, variant: "als_model",
-                at: Instant(microseconds: 1_741_111_200_000_000 + Int64(second) * 1_000_000), cause: "pointer", actor: "inotify",
+                at: Instant(microseconds: 1_741_111_200_000_000 + Int64(second) * 1_000_000), cause: "pointer",
+                actor: "inotify",
                 instance: "default")
         }
         let result = colophon.run("trace", "als-1")
@@ -53,7 +54,9 @@ struct TraceCommandTests {
         #expect(colophon.run("history", "--at", "2025-03-04T17:00Z").status == 4)
         #expect(colophon.run("history", "--variant", "other").status == 0)
         let line = "2025-03-04T18:01:30Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, 9 ms"
-        #expect(colophon.run("trace", line).output.hasPrefix("inferred: found by variant and time in the recommendation line"))
+        #expect(
+            colophon.run("trace", line).output.hasPrefix(
+                "inferred: found by variant and time in the recommendation line"))
     }
 
     @Test("JSON for machines says the same, one object for each input line, in order")
@@ -144,11 +147,14 @@ struct TraceCommandTests {
             "h.json", #"{"model_version":"v\u001b[2J\n\u202e","data":{"dataset_path":"a\nmanifest   fake"}}"#)
         #expect(colophon.run("index", "add", path).status == 0)
         for arguments in [
-            ["trace", "--", "v\u{1B}[2J\n\u{202E}"], ["index", "list"], ["manifest", "show", path], ["index", "search", "[2J"],
+            ["trace", "--", "v\u{1B}[2J\n\u{202E}"], ["index", "list"], ["manifest", "show", path],
+            ["index", "search", "[2J"],
             ["manifest", "diff", path, colophon.scratch.path("manifests/als-1.json")], ["manifest", "verify", path],
         ] {
             let result = colophon.run(arguments)
-            #expect(!(result.output + result.errors).unicodeScalars.contains { $0 == "\u{1B}" || $0 == "\u{202E}" }, "\(arguments)")
+            #expect(
+                !(result.output + result.errors).unicodeScalars.contains { $0 == "\u{1B}" || $0 == "\u{202E}" },
+                "\(arguments)")
             #expect(!result.output.split(separator: "\n").contains("manifest   fake"))
         }
     }

@@ -3,8 +3,8 @@ import Ledger
 import Provenance
 import Runtime
 import SQLite
-import Testing
 import TestSupport
+import Testing
 
 /// A new ledger, gone when the test is.
 final class LedgerFixture {
@@ -80,7 +80,8 @@ struct LedgerTests {
         let manifest = try Specimen.manifest(1)
         try fixture.add([manifest])
         _ = try fixture.ledger.activate(
-            manifest.digest, variant: "v", at: Instant(microseconds: 5), cause: "pointer", actor: nil, instance: "default")
+            manifest.digest, variant: "v", at: Instant(microseconds: 5), cause: "pointer", actor: nil,
+            instance: "default")
         let database = try Database(fixture.ledger.path, mode: .readWrite, busyTimeout: 1000)
         for sql in [
             "UPDATE records SET body = x'00'", "DELETE FROM records", "UPDATE manifests SET version = 'x'",
@@ -149,7 +150,8 @@ struct LedgerTests {
         let ledger = fixture.ledger
         func activate(_ number: Int, _ time: Int64, _ variant: String = "als_model") throws -> Int64 {
             try ledger.activate(
-                manifests[number].digest, variant: variant, at: Instant(microseconds: time), cause: "pointer", actor: "inotify",
+                manifests[number].digest, variant: variant, at: Instant(microseconds: time), cause: "pointer",
+                actor: "inotify",
                 instance: "default"
             ).microseconds
         }
@@ -192,7 +194,8 @@ struct LedgerTests {
         let fixture = try LedgerFixture()
         #expect(throws: LedgerError.self) {
             try fixture.ledger.activate(
-                SHA256.hash([]), variant: "v", at: Instant(microseconds: 0), cause: "api", actor: nil, instance: "default")
+                SHA256.hash([]), variant: "v", at: Instant(microseconds: 0), cause: "api", actor: nil,
+                instance: "default")
         }
         #expect(try fixture.ledger.variants().isEmpty)
     }
@@ -203,7 +206,8 @@ struct LedgerTests {
         let manifests = try (0..<30).map { try Specimen.manifest($0) }
         try fixture.add(manifests)
         _ = try fixture.ledger.activate(
-            manifests[3].digest, variant: "v", at: Instant(microseconds: 5), cause: "api", actor: nil, instance: "default")
+            manifests[3].digest, variant: "v", at: Instant(microseconds: 5), cause: "api", actor: nil,
+            instance: "default")
         let path = fixture.ledger.path
         func dump() throws -> String { try Self.dump(path) }
         let before = try dump()
@@ -243,8 +247,10 @@ struct LedgerTests {
             "SELECT record, role, name, direction, hex(sha256), label, path, size_bytes "
                 + "FROM edges JOIN entities ON entities.id = entity ORDER BY 1, 2, 3",
             "SELECT record, version, family, trained_at, git_commit, dataset_version, digest_form FROM manifests ORDER BY 1",
-            "SELECT record, hex(sha256), path FROM artifacts ORDER BY 1, 3", "SELECT record, version FROM datasets ORDER BY 1",
-            "SELECT path, record FROM files ORDER BY 1", "SELECT id, variant, record, active_from FROM activations ORDER BY 1",
+            "SELECT record, hex(sha256), path FROM artifacts ORDER BY 1, 3",
+            "SELECT record, version FROM datasets ORDER BY 1",
+            "SELECT path, record FROM files ORDER BY 1",
+            "SELECT id, variant, record, active_from FROM activations ORDER BY 1",
         ]
         var text = ""
         for query in queries {
@@ -269,7 +275,8 @@ struct LedgerOpeningTests {
     @Test("a ledger that is not there is named, with what to do")
     func tellsMissing() {
         let text = message { _ = try Ledger.reading(scratch.path("none"), hashing: SHA256.hash) }
-        #expect(text.contains("no ledger at \(scratch.path("none"))/ledger.sqlite") && text.contains("colophon index add"))
+        #expect(
+            text.contains("no ledger at \(scratch.path("none"))/ledger.sqlite") && text.contains("colophon index add"))
     }
 
     @Test("a file that is no database, another program's database, and one from the future are refused and left alone")
@@ -299,7 +306,9 @@ struct LedgerOpeningTests {
         var damaged = 0
         for round in 0..<60 {
             var changed = bytes
-            for _ in 0..<40 { changed[Int.random(in: 100..<bytes.count, using: &chance)] = UInt8.random(in: 0...255, using: &chance) }
+            for _ in 0..<40 {
+                changed[Int.random(in: 100..<bytes.count, using: &chance)] = UInt8.random(in: 0...255, using: &chance)
+            }
             scratch.write("damaged\(round)/ledger.sqlite", bytes: changed)
             do throws(LedgerError) {
                 let ledger = try Ledger.reading(scratch.path("damaged\(round)"), hashing: SHA256.hash)
@@ -308,7 +317,8 @@ struct LedgerOpeningTests {
                 for record in 1...200 { _ = try? ledger.manifest(Int64(record)) }
             } catch {
                 damaged += 1
-                #expect("\(error)".contains("move it aside") || "\(error)".contains("move the ledger aside"), "\(error)")
+                #expect(
+                    "\(error)".contains("move it aside") || "\(error)".contains("move the ledger aside"), "\(error)")
             }
         }
         #expect(damaged > 5)
@@ -343,7 +353,10 @@ struct LedgerOpeningTests {
         let record = try #require(try ledger.records(version: "als-2", limit: 1).first)
         #expect(try ledger.manifest(record).bytes == Specimen.manifest(2).bytes)
         #expect(try ledger.search(["kafka"], after: nil, limit: 9).items.count == 3)
-        #expect(try ledger.history(of: nil, after: nil, limit: 9).items.map(\.variant) == ["popgen_model", "als_model", "als_model"])
+        #expect(
+            try ledger.history(of: nil, after: nil, limit: 9).items.map(\.variant) == [
+                "popgen_model", "als_model", "als_model",
+            ])
         try ledger.addAll([try Specimen.manifest(9)]) { manifest throws(LedgerError) in
             _ = try ledger.add(manifest, file: nil, at: Clock.now())
         }

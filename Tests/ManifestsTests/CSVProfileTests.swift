@@ -1,5 +1,5 @@
-import Testing
 import TestSupport
+import Testing
 
 @testable import Manifests
 
@@ -66,7 +66,8 @@ struct CSVProfileTests {
         var chance = Chance(seed: 1)
         var expected: Set<[UInt8]> = []
         for _ in 0..<200_000 {
-            let bytes = (0..<Int.random(in: 0...3, using: &chance)).map { _ in UInt8.random(in: 0...40, using: &chance) }
+            let bytes = (0..<Int.random(in: 0...3, using: &chance)).map { _ in UInt8.random(in: 0...40, using: &chance)
+            }
             expected.insert(bytes)
             bytes.withUnsafeBytes { set.insert($0) }
         }

@@ -2,8 +2,8 @@ import Crypto
 import Manifests
 import Provenance
 import Runtime
-import Testing
 import TestSupport
+import Testing
 
 @Suite("Making manifests")
 struct ManifestCreationTests {
@@ -13,7 +13,8 @@ struct ManifestCreationTests {
     private func creation() -> ManifestCreation {
         scratch.write("data.csv", "user_id,movie_id\n1,a\n1,b\n2,a\n")
         scratch.write("model.bin", "weights")
-        var creation = ManifestCreation(family: "als", dataPath: scratch.path("data.csv"), directory: scratch.path("out"))
+        var creation = ManifestCreation(
+            family: "als", dataPath: scratch.path("data.csv"), directory: scratch.path("out"))
         creation.artifacts = [("als_model", scratch.path("model.bin"))]
         creation.hyperparameters = JSONObject([.init("alpha", .number("1e-05"))])
         creation.profile = [("user", "user_id"), ("movie", "movie_id")]
@@ -22,7 +23,8 @@ struct ManifestCreationTests {
 
     private func run(_ creation: ManifestCreation) throws(CreationError) -> ManifestCreation.Result {
         try creation.run(
-            pipeline: Manifest.Pipeline(commit: "80d8e56", branch: "main", isDirty: false), at: time, showsProgress: false)
+            pipeline: Manifest.Pipeline(commit: "80d8e56", branch: "main", isDirty: false), at: time,
+            showsProgress: false)
     }
 
     @Test("everything that was told and counted is in it, and its own digest matches")
@@ -41,7 +43,8 @@ struct ManifestCreationTests {
         let pointer = try #require(Scratch.bytes(of: result.pointerPath))
         #expect(pointer == manifest.bytes)
         #expect(Scratch.bytes(of: result.file.path) == manifest.bytes)
-        #expect(try Files.names(in: scratch.path("out")) == ["manifests", "model_manifest.json"], "nothing is left over")
+        #expect(
+            try Files.names(in: scratch.path("out")) == ["manifests", "model_manifest.json"], "nothing is left over")
     }
 
     @Test("the same build again is fine and changes nothing; another one of the version is a conflict")
@@ -50,7 +53,8 @@ struct ManifestCreationTests {
         creation.version = "v1"
         let first = try run(creation)
         let again = try creation.run(
-            pipeline: Manifest.Pipeline(commit: "80d8e56", branch: "main", isDirty: false), at: time.advanced(by: 5_000_000),
+            pipeline: Manifest.Pipeline(commit: "80d8e56", branch: "main", isDirty: false),
+            at: time.advanced(by: 5_000_000),
             showsProgress: false)
         #expect(!again.isNew && again.file.manifest.bytes == first.file.manifest.bytes)
 
@@ -83,7 +87,9 @@ struct ManifestCreationTests {
 
     @Test(
         "a version that cannot name a file is refused, and nothing is written",
-        arguments: ["", "a/b", "..", ".hidden", "a\nb", String(repeating: "v", count: 201), String(repeating: "é", count: 90)])
+        arguments: [
+            "", "a/b", "..", ".hidden", "a\nb", String(repeating: "v", count: 201), String(repeating: "é", count: 90),
+        ])
     func refusesVersions(_ version: String) {
         var creation = creation()
         creation.version = version

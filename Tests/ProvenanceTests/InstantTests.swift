@@ -1,6 +1,6 @@
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 @Suite("Times")
 struct InstantTests {
@@ -53,7 +53,8 @@ struct InstantTests {
         #expect(id.manifest.digits == "51ac09ff0011")
         #expect(id.time.description.hasPrefix("2025-03-04T"))
         for other in [
-            "01JNGZ7R2M3N4P5Q6R7S8T9V0W", "01JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff001", "81JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff0011",
+            "01JNGZ7R2M3N4P5Q6R7S8T9V0W", "01JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff001",
+            "81JNGZ7R2M3N4P5Q6R7S8T9V0W-51ac09ff0011",
             "01JNGZ7R2M3N4P5Q6R7S8T9V0U-51ac09ff0011", "01JNGZ7R2M3N4P5Q6R7S8T9V0W-51AC09FF0011",
             "01JNGZ7R2M3N4P5Q6R7S8T9V0W_51ac09ff0011",
         ] {

@@ -1,13 +1,14 @@
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 @Suite("Reading JSON")
 struct JSONParserTests {
     @Test("every value of RFC 8259 is read, and written as it was spelled")
     func readsValues() throws {
         let texts = [
-            "null", "true", "false", "0", "-0", "-1.5e+10", "1E5", "0.10", "18446744073709551616", "\"\"", "\"é😀\"", "[]",
+            "null", "true", "false", "0", "-0", "-1.5e+10", "1E5", "0.10", "18446744073709551616", "\"\"", "\"é😀\"",
+            "[]",
             "{}", "[1,[2,[]],{}]", "{\"a\":{\"b\":[null]},\"\":0}",
         ]
         for text in texts {
@@ -42,7 +43,10 @@ struct JSONParserTests {
         ("1.", 1, 3, "expected a digit after the decimal point, found the end of the text"),
         ("1e+", 1, 4, "expected a digit in the exponent, found the end of the text"),
         ("\"abc", 1, 5, "expected '\"' at the end of the string, found the end of the text"),
-        ("\"a\nb\"", 1, 3, "expected a string to go on; control characters are written as escapes such as \\n, found the end of the line"),
+        (
+            "\"a\nb\"", 1, 3,
+            "expected a string to go on; control characters are written as escapes such as \\n, found the end of the line"
+        ),
         ("\"\\x\"", 1, 3, "expected one of \" \\ / b f n r t u after '\\', found 'x'"),
         ("\"\\u12g4\"", 1, 6, "expected four hexadecimal digits after '\\u', found 'g'"),
         ("\"\\ud800\"", 1, 2, "half of a surrogate pair, which stands for no character: write both halves"),
@@ -124,7 +128,9 @@ struct JSONParserTests {
         let bytes = Array(text.utf8)
         #expect(throws: Never.self) { try JSONParser.parse(bytes) }
         for length in 0..<bytes.count {
-            #expect(throws: JSONError.self, "cut after \(length) bytes") { try JSONParser.parse(Array(bytes[..<length])) }
+            #expect(throws: JSONError.self, "cut after \(length) bytes") {
+                try JSONParser.parse(Array(bytes[..<length]))
+            }
         }
     }
 

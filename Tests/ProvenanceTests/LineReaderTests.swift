@@ -1,6 +1,6 @@
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 /// A line, a row of dashes, and what is read in it: one file each under `Tests/Fixtures/lines`.
 struct LineFixture: CustomStringConvertible, Sendable {

@@ -1,7 +1,7 @@
 import Crypto
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 @Suite("Manifests")
 struct ManifestTests {
@@ -48,7 +48,8 @@ struct ManifestTests {
     @Test(
         "a dirty tree is spelled in six ways",
         arguments: [
-            ("\"0\"", false), ("\"1\"", true), ("0", false), ("1", true), ("true", true), ("false", false), ("null", nil),
+            ("\"0\"", false), ("\"1\"", true), ("0", false), ("1", true), ("true", true), ("false", false),
+            ("null", nil),
         ] as [(String, Bool?)])
     func readsFlags(_ spelling: String, _ value: Bool?) throws {
         let manifest = try Self.parse(#"{"model_version":"v","pipeline":{"git_dirty":\#(spelling)}}"#)
@@ -87,7 +88,10 @@ struct ManifestTests {
             "data.dataset_sha256: expected 64 hexadecimal digits, found \"e7d9...\""
         ),
         (#"{"model_version":"v","artifacts":{"m":{"path":"p"}}}"#, "artifacts.m.sha256: missing"),
-        (#"{"model_version":"v","artifacts":{"a b":{"path":1}}}"#, "artifacts[\"a b\"].path: expected a string, found the number 1"),
+        (
+            #"{"model_version":"v","artifacts":{"a b":{"path":1}}}"#,
+            "artifacts[\"a b\"].path: expected a string, found the number 1"
+        ),
         (
             #"{"model_version":"v","hyperparameters":{"alpha":NaN}}"#,
             "no valid JSON: line 1, column 49 (in hyperparameters.alpha): NaN is no JSON number: "

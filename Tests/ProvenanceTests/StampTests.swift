@@ -1,7 +1,7 @@
 import Crypto
 import Provenance
-import Testing
 import TestSupport
+import Testing
 
 @Suite("Stamps")
 struct StampTests {
@@ -74,7 +74,8 @@ struct StampTests {
     func leavesOutTheAbsent() throws {
         let manifest = try ManifestTests.parse(#"{"model_version":"v","pipeline":{"git_commit":""},"data":{}}"#)
         let stamp = try Stamp(manifest)
-        #expect(String(decoding: stamp.logSuffix, as: UTF8.self) == ", model_version=v, manifest_sha256=\(manifest.digest)")
+        #expect(
+            String(decoding: stamp.logSuffix, as: UTF8.self) == ", model_version=v, manifest_sha256=\(manifest.digest)")
         #expect(stamp.leftOut.isEmpty)
     }
 
@@ -134,7 +135,8 @@ struct StampTests {
     @Test("a recommendation line says what the stamp says, and is still one line of its own fields")
     func survivesRecommendationLines() throws {
         let original = Array(
-            "2025-03-04T18:21:03.219384Z,39157,recommendation request /recommend/39157, status 200, result: a,b,c, 42 ms".utf8)
+            "2025-03-04T18:21:03.219384Z,39157,recommendation request /recommend/39157, status 200, result: a,b,c, 42 ms"
+                .utf8)
         for stamp in try Self.stamps(seed: 1, count: 2000) {
             let line = original + stamp.logSuffix
             let added = stamp.logSuffix
@@ -156,7 +158,8 @@ struct StampTests {
     @Test("a JSON object has the members of the stamp, and those it had")
     func survivesJSONLines() throws {
         for stamp in try Self.stamps(seed: 3, count: 2000) {
-            let line = Array(#"{"user":39157,"n":{"model_version":"nested"},"#.utf8) + stamp.jsonMembers + Array("}".utf8)
+            let line =
+                Array(#"{"user":39157,"n":{"model_version":"nested"},"#.utf8) + stamp.jsonMembers + Array("}".utf8)
             let object = try #require(try JSONParser.parse(line).object)
             #expect(object.members.count == 2 + stamp.recordHeaders.count)
             check(LineReader.read(line.span), line, stamp, .json)
@@ -166,7 +169,8 @@ struct StampTests {
     @Test("a logfmt line has the pairs of the stamp, and those it had")
     func survivesLogfmtLines() throws {
         for stamp in try Self.stamps(seed: 4, count: 2000) {
-            let line = Array("level=info msg=\"it said model_version=no\" ".utf8) + stamp.logfmtPairs + Array(" last=1".utf8)
+            let line =
+                Array("level=info msg=\"it said model_version=no\" ".utf8) + stamp.logfmtPairs + Array(" last=1".utf8)
             #expect(!stamp.logfmtPairs.contains { $0 < 0x20 })
             check(LineReader.read(line.span), line, stamp, .logfmt)
         }

@@ -3,7 +3,9 @@ import Provenance
 
 /// Manifests that are made up: each number has its own, always the same.
 package enum Specimen {
-    package static func manifest(_ number: Int, commit: String? = nil, data: String = "kafka-20250301") throws(ManifestError) -> Manifest {
+    package static func manifest(_ number: Int, commit: String? = nil, data: String = "kafka-20250301")
+        throws(ManifestError) -> Manifest
+    {
         func hash(_ text: String) -> String { SHA256.hash(Array(text.utf8)).hex }
         let text = """
             {"model_family":"als","model_version":"als-\(number)","trained_at":"2025-03-04T18:12:55.\(100_000 + number % 900_000)Z",

@@ -1,5 +1,5 @@
-import Testing
 import TestSupport
+import Testing
 
 /// The project's own rules, as far as a machine can tell.
 @Suite("Tidiness")
@@ -16,7 +16,8 @@ struct TidyTests {
         let list = Program.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], in: Program.root)
         return list.output.split(separator: "\n").map(String.init).compactMap { path in
             guard let text = Scratch.text(of: Program.root + "/" + path) else { return nil }
-            return File(path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
+            return File(
+                path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
         }
     }()
 
@@ -49,7 +50,9 @@ struct TidyTests {
             for (number, line) in file.lines.enumerated() {
                 let indent = String(line.prefix { $0 == " " })
                 let words = line.split(separator: " ")
-                if start == nil, words.contains("func") || words.contains(where: { $0.hasPrefix("init(") }), line.hasSuffix("{") {
+                if start == nil, words.contains("func") || words.contains(where: { $0.hasPrefix("init(") }),
+                    line.hasSuffix("{")
+                {
                     start = (number, indent)
                 } else if let begun = start, line == begun.indent + "}" {
                     #expect(number - begun.line <= 70, "\(file.path):\(begun.line + 1)")
@@ -104,7 +107,8 @@ struct TidyTests {
             for (number, line) in file.lines.enumerated() {
                 #expect(line.last != " " && line.last != "\t" && line.last != "\r", "\(file.path):\(number + 1)")
             }
-            #expect(file.lines.last == "" && file.lines.dropLast().last != "", "\(file.path) does not end in one line end")
+            #expect(
+                file.lines.last == "" && file.lines.dropLast().last != "", "\(file.path) does not end in one line end")
         }
     }
 
@@ -118,7 +122,9 @@ struct TidyTests {
                 for span in line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
                 where span.offset % 2 == 1 && roots.contains(where: { span.element.hasPrefix($0) }) {
                     let path = span.element.split(separator: " ")[0]
-                    let isThere = Self.files.contains { $0.path == path || $0.path.hasPrefix(path + (path.last == "/" ? "" : "/")) }
+                    let isThere = Self.files.contains {
+                        $0.path == path || $0.path.hasPrefix(path + (path.last == "/" ? "" : "/"))
+                    }
                     #expect(isThere, "\(document.path) names \(path)")
                 }
             }

@@ -2,8 +2,8 @@ import Crypto
 import Ledger
 import Provenance
 import Runtime
-import Testing
 import TestSupport
+import Testing
 import Trace
 
 @testable import colophon
@@ -38,7 +38,8 @@ final class TraceFixture {
                 instance: "default")
         }
         _ = try ledger.activate(
-            manifests[2].digest, variant: "default", at: Instant(microseconds: Self.start), cause: "pointer", actor: nil,
+            manifests[2].digest, variant: "default", at: Instant(microseconds: Self.start), cause: "pointer",
+            actor: nil,
             instance: "default")
         self.manifests = manifests
         self.ledger = ledger
@@ -69,7 +70,9 @@ final class TraceFixture {
 
     func answer(_ input: String) throws -> String { try answers(input).joined(separator: "\n") }
 
-    func line(_ manifest: Manifest, time: String = "2025-03-04T18:05:00Z", variant: String = "als_model") throws -> String {
+    func line(_ manifest: Manifest, time: String = "2025-03-04T18:05:00Z", variant: String = "als_model") throws
+        -> String
+    {
         let stamp = try Stamp(manifest)
         return "\(time),1,recommendation request /recommend/1, status 200, variant=\(variant), result: a, 42 ms"
             + String(decoding: stamp.logSuffix, as: UTF8.self)
@@ -135,7 +138,9 @@ struct TraceTests {
     @Test("several manifests of a version are told apart by what else the line says")
     func narrowsCandidates() throws {
         let digest = fixture.manifests[3].digest.hex
-        #expect(try fixture.answer("model_version=twice manifest_sha256=\(digest)") == "found | exact | manifest_sha256 | twice")
+        #expect(
+            try fixture.answer("model_version=twice manifest_sha256=\(digest)")
+                == "found | exact | manifest_sha256 | twice")
         #expect(
             try fixture.answer("model_version=als-1 pipeline_commit=c0c0c0c")
                 == "found | exact | model_version | als-1")
@@ -158,8 +163,14 @@ struct TraceTests {
             ("01JNGZ7R2M3N4P5Q6R7S8T9V0W", "was not minted with a manifest"),
             ("01JNGZ7R2M3N4P5Q6R7S8T9V0W-0123456789ab", "begins with 0123456789ab"),
             ("pipeline_branch=main", "a branch alone is not in"),
-            ("2025-03-04T17:59:00Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, 1 ms", "no activation of the variant als_model at 2025-03-04T17:59:00Z"),
-            ("2025-03-04T18:05:00Z,1,recommendation request /r/1, status 200, variant=other, result: a, 1 ms", "no activation of the variant other"),
+            (
+                "2025-03-04T17:59:00Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, 1 ms",
+                "no activation of the variant als_model at 2025-03-04T17:59:00Z"
+            ),
+            (
+                "2025-03-04T18:05:00Z,1,recommendation request /r/1, status 200, variant=other, result: a, 1 ms",
+                "no activation of the variant other"
+            ),
         ]
         for (input, reason) in unknowns {
             let rows = try fixture.json(input)
@@ -197,7 +208,9 @@ struct TraceTests {
                 #expect(try fixture.answer(place) == "found | \(word.rawValue) | manifest_sha256 | als-1")
             }
         }
-        #expect(try fixture.answer(try fixture.line(one) + ", attribution=certain") == "found | unknown | manifest_sha256 | als-1")
+        #expect(
+            try fixture.answer(try fixture.line(one) + ", attribution=certain")
+                == "found | unknown | manifest_sha256 | als-1")
     }
 
     @Test("a request id leads to the manifest at admission, and contradicts a stamp of another")
@@ -227,7 +240,8 @@ struct TraceTests {
             ("18:00:00.500000", 1, "found | mixed | variant and time | als-1"),
         ])
     func findsByTime(_ time: String, _ milliseconds: Int, _ expected: String) throws {
-        let line = "2025-03-04T\(time)Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, \(milliseconds) ms"
+        let line =
+            "2025-03-04T\(time)Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, \(milliseconds) ms"
         #expect(try fixture.answer(line) == expected)
         let json = "{\"ts\":\"2025-03-04T\(time)\",\"variant\":\"als_model\",\"duration_ms\":\(milliseconds)}"
         #expect(try fixture.answer(json) == expected)
@@ -269,13 +283,15 @@ struct TraceTests {
 
             als-2
             """
-        #expect(try fixture.json(bare).map { $0.text("model_version") } == ["als-1", "als-2", "als-1", "als-1", "als-2"])
+        #expect(
+            try fixture.json(bare).map { $0.text("model_version") } == ["als-1", "als-2", "als-1", "als-1", "als-2"])
     }
 
     @Test("headers are found in what browsers record, on one line or many")
     func readsRecordedHeaders() throws {
         let list = #"[{"name":"Server","value":"x"},{"name":"x-model-manifest","value":"\#(one.digest)"}]"#
-        let entry = #"{"request":{"headers":[{"name":"X-Model-Version","value":"no"}]},"response":{"status":200,"headers":\#(list)}}"#
+        let entry =
+            #"{"request":{"headers":[{"name":"X-Model-Version","value":"no"}]},"response":{"status":200,"headers":\#(list)}}"#
         for text in [list, "{\"headers\":\(list)}", entry] {
             #expect(try fixture.answer(text) == "found | exact | manifest_sha256 | als-1")
             let pretty = JSONWriter.pretty.text(try JSONParser.parse(text))
@@ -288,7 +304,8 @@ struct TraceTests {
     func survivesRubbish() throws {
         var chance = Chance(seed: 9)
         let seeds = [
-            try fixture.line(one), "HTTP/1.1 200 OK", "X-Model-Version: als-1", "{\"model_version\":\"als-1\"}", "{", "[", "}", "",
+            try fixture.line(one), "HTTP/1.1 200 OK", "X-Model-Version: als-1", "{\"model_version\":\"als-1\"}", "{",
+            "[", "}", "",
             "als-1", one.digest.hex, "a=b c=\"d\"",
         ]
         for _ in 0..<3000 {
@@ -300,7 +317,8 @@ struct TraceTests {
             for _ in 0..<Int.random(in: 0...3, using: &chance) where !bytes.isEmpty {
                 bytes[Int.random(in: 0..<bytes.count, using: &chance)] = UInt8.random(in: 0...255, using: &chance)
             }
-            var session = TraceSession(fixture.tracer, style: Bool.random(using: &chance) ? .json : .text(numbered: true))
+            var session = TraceSession(
+                fixture.tracer, style: Bool.random(using: &chance) ? .json : .text(numbered: true))
             var output: [UInt8] = []
             for line in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
                 let line = Array(line)
