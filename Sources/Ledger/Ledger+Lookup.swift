@@ -4,26 +4,32 @@ import SQLite
 extension Ledger {
     /// The records of manifests whose digests begin like `prefix`, with those digests, in their order.
     package func records(_ prefix: HexPrefix, limit: Int) throws(LedgerError) -> [(record: Int64, digest: Digest)] {
-        try sqlite { () throws(SQLiteError) in
+        do throws(SQLiteError) {
             let statement: Statement
-            if let prepared = digestRange {
-                prepared.reset()
-                statement = prepared
-            } else {
-                statement = try database.prepare(Query.manifestsByDigest.rawValue)
-                digestRange = statement
-            }
+            if let prepared = digestRange { statement = prepared } else { statement = try prepareDigestRange() }
             defer { statement.reset() }
-            try statement.bind(1, blob: prefix.lowest.bytes)
-            try statement.bind(2, blob: prefix.highest.bytes)
+            try bind(1, prefix.lowest, statement)
+            try bind(2, prefix.highest, statement)
             try statement.bind(3, Int64(limit))
             var found: [(Int64, Digest)] = []
             while try statement.step() {
-                guard let digest = Digest(bytes: statement.blob(1)) else { continue }
+                guard let digest = Digest(raw: statement.raw(1)) else { continue }
                 found.append((statement.integer(0), digest))
             }
             return found
+        } catch {
+            throw .sqlite(error, path: path)
         }
+    }
+
+    private func prepareDigestRange() throws(SQLiteError) -> Statement {
+        let statement = try database.prepare(Query.manifestsByDigest.rawValue)
+        digestRange = statement
+        return statement
+    }
+
+    private func bind(_ index: Int32, _ digest: Digest, _ statement: Statement) throws(SQLiteError) {
+        try digest.withBytes { bytes throws(SQLiteError) in try statement.bind(index, raw: bytes) }
     }
 
     package func records(version: String, limit: Int) throws(LedgerError) -> [Int64] {

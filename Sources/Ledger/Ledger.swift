@@ -46,6 +46,7 @@ package final class Ledger {
         do { status = try FileStatus.of(path) } catch { throw .system(error) }
         guard let status else { throw .missing(path: path) }
         guard status.isRegular else { throw .notALedger(path: path) }
+        guard !Files.isOnNetwork(path) else { throw .onNetwork(path: path) }
     }
 
     private static func openReading(_ path: String, hashing: @escaping Hashing) throws(LedgerError) -> Ledger {

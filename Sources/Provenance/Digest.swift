@@ -7,13 +7,27 @@ package struct Digest: Hashable, Comparable, Sendable, CustomStringConvertible {
 
     /// The digest in 32 raw bytes; nil for any other length.
     package init?(bytes: [UInt8]) {
+        guard let digest = bytes.withUnsafeBytes({ Digest(raw: $0) }) else { return nil }
+        self = digest
+    }
+
+    /// The digest in 32 raw bytes that somebody else holds; nil for any other length.
+    package init?(raw bytes: UnsafeRawBufferPointer) {
         guard bytes.count == 32 else { return nil }
         func word(_ start: Int) -> UInt64 {
-            var value: UInt64 = 0
-            for index in start..<start + 8 { value = value << 8 | UInt64(bytes[index]) }
-            return value
+            UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt64.self))
         }
         self.init(words: (word(0), word(8), word(16), word(24)))
+    }
+
+    /// Lends the 32 bytes, without an array.
+    package func withBytes<Result, Failure: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let bytes = (words.0.bigEndian, words.1.bigEndian, words.2.bigEndian, words.3.bigEndian)
+        return try withUnsafePointer(to: bytes) { pointer throws(Failure) in
+            try body(UnsafeRawBufferPointer(start: pointer, count: 32))
+        }
     }
 
     /// The digest in 64 hexadecimal digits of either case; nil for anything else.
@@ -80,38 +94,30 @@ package struct Digest: Hashable, Comparable, Sendable, CustomStringConvertible {
 package struct HexPrefix: Hashable, Sendable {
     /// The digits, lower case.
     package let digits: String
+    /// The smallest digest that begins like this.
+    package let lowest: Digest
+    /// The largest digest that begins like this.
+    package let highest: Digest
 
     /// The shortest prefix that is looked up.
     package static let shortest = 6
 
     /// Takes 6 to 64 hexadecimal digits of either case; nil for anything else.
     package init?(_ text: String) {
-        let bytes = Array(text.utf8)
-        guard bytes.count >= Self.shortest, bytes.count <= 64 else { return nil }
-        var digits: [UInt8] = []
-        for byte in bytes {
-            guard let value = hexValue(byte) else { return nil }
-            digits.append(hexDigit(value))
-        }
-        self.digits = String(decoding: digits, as: UTF8.self)
+        let count = text.utf8.count
+        guard count >= Self.shortest, count <= 64,
+            let lowest = Digest(hex: text + String(repeating: "0", count: 64 - count)),
+            let highest = Digest(hex: text + String(repeating: "f", count: 64 - count))
+        else { return nil }
+        self.lowest = lowest
+        self.highest = highest
+        digits = String(lowest.hex.prefix(count))
     }
-
-    /// The smallest digest that begins like this.
-    package var lowest: Digest { padded(with: "0") }
-
-    /// The largest digest that begins like this.
-    package var highest: Digest { padded(with: "f") }
 
     /// The digest itself, when all 64 digits are there.
-    package var whole: Digest? { Digest(hex: digits) }
+    package var whole: Digest? { lowest == highest ? lowest : nil }
 
     package func matches(_ digest: Digest) -> Bool { lowest <= digest && digest <= highest }
-
-    private func padded(with digit: Character) -> Digest {
-        let hex = digits + String(repeating: digit, count: 64 - digits.utf8.count)
-        guard let digest = Digest(hex: hex) else { preconditionFailure("\(hex) holds 64 hexadecimal digits") }
-        return digest
-    }
 }
 
 /// How bytes become a digest. The domain is handed one, so that it needs no library of its own.

@@ -39,12 +39,17 @@ package final class Statement {
         try database.check(code)
     }
 
-    package func bind(_ index: Int32, blob: [UInt8]?) throws(SQLiteError) {
-        guard let blob else { return try bindNull(index) }
-        let code = blob.withUnsafeBytes {
-            sqlite3_bind_blob64(handle, index, $0.baseAddress, UInt64($0.count), colophon_sqlite_transient())
-        }
-        try database.check(code)
+    package func bind(_ index: Int32, blob: [UInt8]) throws(SQLiteError) {
+        try database.check(blob.withUnsafeBytes { bindBytes(index, $0) })
+    }
+
+    /// Binds bytes that are lent; SQLite copies them.
+    package func bind(_ index: Int32, raw bytes: UnsafeRawBufferPointer) throws(SQLiteError) {
+        try database.check(bindBytes(index, bytes))
+    }
+
+    private func bindBytes(_ index: Int32, _ bytes: UnsafeRawBufferPointer) -> Int32 {
+        sqlite3_bind_blob64(handle, index, bytes.baseAddress, UInt64(bytes.count), colophon_sqlite_transient())
     }
 
     private func bindNull(_ index: Int32) throws(SQLiteError) {
@@ -79,9 +84,11 @@ package final class Statement {
 
     package func optionalText(_ column: Int32) -> String? { isNull(column) ? nil : text(column) }
 
-    package func blob(_ column: Int32) -> [UInt8] {
-        guard let start = sqlite3_column_blob(handle, column) else { return [] }
-        return Array(UnsafeRawBufferPointer(start: start, count: size(column)))
+    package func blob(_ column: Int32) -> [UInt8] { Array(raw(column)) }
+
+    /// The bytes of a column where SQLite has them: good until the next step.
+    package func raw(_ column: Int32) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: sqlite3_column_blob(handle, column), count: size(column))
     }
 
     private func size(_ column: Int32) -> Int { Int(sqlite3_column_bytes(handle, column)) }
