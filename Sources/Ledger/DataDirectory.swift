@@ -1,4 +1,3 @@
-import Glibc
 import Runtime
 
 /// Where the ledger lives when nobody says so.
@@ -13,8 +12,7 @@ package enum DataDirectory {
     /// The directory that was named, or else the machine's, where that may be used, or else the user's.
     package static func path(named: String?, for use: Use) -> String {
         if let named { return named }
-        let wanted = use == .lookUp ? R_OK | X_OK : R_OK | W_OK | X_OK
-        if access(system, wanted) == 0 { return system }
+        if Files.isDirectory(system, writable: use == .change) { return system }
         let home = Environment.value("HOME") ?? "/"
         // XDG: a relative path there is invalid, and ignored.
         let data = Environment.value("XDG_DATA_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }

@@ -55,6 +55,20 @@ extension Ledger {
         }
     }
 
+    /// The records whose commit is called exactly this.
+    package func records(commitName name: String, limit: Int) throws(LedgerError) -> [Int64] {
+        try ids(.searchCommit) { statement throws(SQLiteError) in
+            try statement.bind(1, name.lowercased())
+            try statement.bind(2, Int64.max)
+            try statement.bind(3, Int64(limit))
+        }
+    }
+
+    /// A number that changes when another process or connection has changed the ledger.
+    package func revision() throws(LedgerError) -> Int64 {
+        try ids(.revision) { _ in }.first ?? 0
+    }
+
     /// The records with an artifact, or a dataset, whose hash begins like `prefix`.
     package func records(_ role: Role, _ prefix: HexPrefix, limit: Int) throws(LedgerError) -> [Int64] {
         try ids(.recordsByEntity) { statement throws(SQLiteError) in

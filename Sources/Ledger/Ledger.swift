@@ -36,6 +36,7 @@ package final class Ledger {
         try checkFile(path)
         let ledger = try openReading(path, hashing: hashing)
         let version = try ledger.checkedVersion()
+        if version == 0 { throw .missing(path: path) }
         // A ledger of an older release is brought up to date by whoever opens it first and may write.
         if version < Schema.version { return try writing(directory, hashing: hashing) }
         return ledger
@@ -58,6 +59,9 @@ package final class Ledger {
         } catch {
             // A write-ahead ledger needs its side files, and may not make them in a directory that is read-only.
             guard error.kind == .cannotOpen || error.kind == .readOnly else { throw .sqlite(error, path: path) }
+            // What is only in the log would be left out, and nobody would know.
+            let log = (try? FileStatus.of(path + "-wal")) ?? nil
+            guard log?.size ?? 0 == 0 else { throw .unreadableLog(path: path) }
             let database: Database
             do { database = try Database(path, mode: .immutable, busyTimeout: 0) } catch {
                 throw .sqlite(error, path: path)

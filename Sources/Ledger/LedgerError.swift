@@ -8,6 +8,8 @@ package enum LedgerError: Error, Sendable, CustomStringConvertible {
     case notALedger(path: String)
     case newer(path: String, version: Int64)
     case onNetwork(path: String)
+    /// There are changes in the write-ahead log, and it cannot be read where it is.
+    case unreadableLog(path: String)
     /// Two manifests with one digest and other bytes.
     case conflict(Digest, path: String)
     case unknownManifest(Digest, path: String)
@@ -19,7 +21,7 @@ package enum LedgerError: Error, Sendable, CustomStringConvertible {
         switch self {
         case .missing(let path):
             "there is no ledger at \(path.onOneLine): make one with `colophon index add DIRECTORY`, "
-                + "or look through files with --manifests DIRECTORY"
+                + "or name its directory with --data-dir"
         case .notALedger(let path):
             "\(path.onOneLine) is no ledger of Colophon: name another directory with --data-dir"
         case .newer(let path, let version):
@@ -28,6 +30,9 @@ package enum LedgerError: Error, Sendable, CustomStringConvertible {
         case .onNetwork(let path):
             "\(path.onOneLine) is on a network file system, where a ledger cannot be kept safely: "
                 + "name a local directory with --data-dir"
+        case .unreadableLog(let path):
+            "the ledger \(path.onOneLine) has changes in its -wal file, which cannot be read in a directory that cannot be "
+                + "written: copy ledger.sqlite and ledger.sqlite-wal to one that can, and name that with --data-dir"
         case .conflict(let digest, let path):
             "another manifest with the digest \(digest) is in the ledger \(path.onOneLine), and its bytes differ (the "
                 + "layout or the spelling of a number): keep the one that the training run wrote"
@@ -50,8 +55,8 @@ package enum LedgerError: Error, Sendable, CustomStringConvertible {
         case .readOnly:
             "the ledger \(path) cannot be written: run as a user who may, or name another directory with --data-dir"
         case .damaged:
-            "the ledger \(path) is damaged (\(error.message)): move it aside and run `colophon index rebuild DIRECTORY`; "
-                + "`sqlite3 LEDGER .recover` may save its history"
+            "the ledger \(path) is damaged (\(error.message)): move it aside with its -wal and -shm files, and run "
+                + "`colophon index rebuild DIRECTORY`; `sqlite3 LEDGER .recover` may save its history"
         case .cannotOpen:
             "the ledger \(path) cannot be opened (\(error.message)): check the permissions of it and of its directory"
         case .ioFailed:

@@ -61,6 +61,7 @@ enum Query: String {
     case searchEntity = """
         SELECT record FROM edges WHERE entity = ?1 AND role = ?2 AND record < ?3 ORDER BY record DESC LIMIT ?4
         """
+    case revision = "PRAGMA data_version"
     case count = "SELECT count(*) FROM manifests"
 
     // Activations.

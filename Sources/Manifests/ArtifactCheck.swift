@@ -16,6 +16,8 @@ package struct ArtifactCheck: Sendable {
         if let manifestPath {
             let directory = Paths.directory(of: manifestPath)
             roots += [directory, Paths.join(directory, "..")]
+            // A manifest in `manifests/` has its pointer one directory up, and so its artifacts.
+            if Paths.name(of: directory) == ManifestFile.folderName { roots.append(Paths.join(directory, "../..")) }
         }
         self.roots = roots
     }
@@ -39,8 +41,9 @@ package struct ArtifactCheck: Sendable {
         let bar = showsProgress ? ProgressBar("verifying", total: total, unit: .bytes) : nil
         let results = Mutex([CheckedFile?](repeating: nil, count: items.count))
         let work = items
+        let searched = roots.map { $0.isEmpty ? "the working directory" : $0 }
         Threads.forEach(work.count) { index in
-            let checked = Self.check(work[index], bar)
+            let checked = Self.check(work[index], bar, searched)
             results.withLock { $0[index] = checked }
         }
         bar?.finish()
@@ -55,10 +58,11 @@ package struct ArtifactCheck: Sendable {
         return Item(kind: kind, name: name, path: path, sha256: sha256, foundAt: found, size: size)
     }
 
-    private static func check(_ item: Item, _ bar: ProgressBar?) -> CheckedFile {
+    private static func check(_ item: Item, _ bar: ProgressBar?, _ searched: [String]) -> CheckedFile {
         CheckedFile(
             kind: item.kind, name: item.name, path: item.path, foundAt: item.foundAt, expected: item.sha256,
-            state: state(item, bar))
+            state: state(item, bar), searched: Paths.isAbsolute(item.path) ? [Paths.directory(of: item.path)] : searched
+        )
     }
 
     private static func state(_ item: Item, _ bar: ProgressBar?) -> FileState {

@@ -6,6 +6,8 @@ package enum CSVError: Error, Sendable, CustomStringConvertible {
     case noColumn(name: String, columns: [String])
     case shortRow(line: Int, columns: Int, name: String)
     case openQuote(line: Int)
+    case loneReturn(line: Int)
+    case ambiguousColumn(name: String)
 
     package var description: String {
         switch self {
@@ -14,6 +16,9 @@ package enum CSVError: Error, Sendable, CustomStringConvertible {
             "there is no column \"\(name.onOneLine)\"; it has \(columns.map(\.onOneLine).joined(separator: ", "))"
         case .shortRow(let line, let columns, let name):
             "line \(line) has \(Figures.count(columns, "column", "columns")), too few to hold \(name.onOneLine)"
+        case .loneReturn(let line):
+            "line \(line) has a carriage return that ends no line: convert the line ends to LF or CRLF"
+        case .ambiguousColumn(let name): "several columns are called \"\(name.onOneLine)\""
         case .openQuote(let line): "the quote that opens in line \(line) never closes"
         }
     }
@@ -138,7 +143,7 @@ package struct CSVProfile {
             let end = ByteScan.first(0x0A, or: UInt8(ascii: "\""), bytes, index..<bytes.count)
             guard end < bytes.count, bytes[end] == 0x0A else { return }
             let rowEnd = end > index && bytes[end - 1] == 0x0D ? end - 1 : end
-            guard rowEnd > index else { return }
+            guard rowEnd > index, ByteScan.first(0x0D, bytes, index..<rowEnd) == rowEnd else { return }
             while column < wantedColumns {
                 let stop = ByteScan.first(UInt8(ascii: ","), bytes, start..<rowEnd)
                 if let set = setOfColumn[column] {
@@ -164,6 +169,8 @@ package struct CSVProfile {
             if byte == UInt8(ascii: ",") || byte == 0x0A { break }
             end += 1
         }
+        try refuseLoneReturn(
+            bytes[start..<end], endsRow: end < bytes.count && bytes[end] == 0x0A, isCut: end == bytes.count)
         guard end < bytes.count else {
             // The field goes on in the next piece.
             if isKept { field.append(contentsOf: bytes[start..<end]) }
@@ -180,6 +187,15 @@ package struct CSVProfile {
             line += 1
             try endRow(bytes[start..<end])
         }
+    }
+
+    /// A carriage return stands only before a line feed, here or in the next piece.
+    private func refuseLoneReturn(
+        _ field: Slice<UnsafeRawBufferPointer>, endsRow: Bool, isCut: Bool
+    ) throws(CSVError) {
+        if passedEndsInReturn, !field.isEmpty || !endsRow, !(isCut && field.isEmpty) { throw .loneReturn(line: line) }
+        guard let index = field.firstIndex(of: 0x0D) else { return }
+        guard index == field.endIndex - 1, endsRow || isCut else { throw .loneReturn(line: line) }
     }
 
     private mutating func feedQuoted(_ bytes: UnsafeRawBufferPointer, _ index: inout Int) {
@@ -249,6 +265,9 @@ package struct CSVProfile {
         for name in wanted {
             guard let position = headerFields.firstIndex(where: { $0.hasSameBytes(as: name) }) else {
                 throw .noColumn(name: name, columns: headerFields)
+            }
+            guard headerFields.count(where: { $0.hasSameBytes(as: name) }) == 1 else {
+                throw .ambiguousColumn(name: name)
             }
             positions.append(position)
         }

@@ -7,12 +7,20 @@ package enum GitFacts {
     package static func gather() -> Manifest.Pipeline {
         let commit = Environment.value("PIPELINE_GIT_COMMIT")
         let branch = Environment.value("PIPELINE_GIT_BRANCH")
-        let dirty = Environment.value("PIPELINE_GIT_DIRTY")
+        let dirty = Environment.value("PIPELINE_GIT_DIRTY").flatMap(flag)
+        // A commit that was told may be of another repository than the one here: then git is asked nothing.
+        if let commit { return Manifest.Pipeline(commit: commit, branch: branch, isDirty: dirty) }
         return Manifest.Pipeline(
-            commit: commit ?? git("rev-parse", "--verify", "HEAD"),
+            commit: git("rev-parse", "--verify", "HEAD"),
             // On a detached head there is no branch to name.
             branch: branch ?? git("symbolic-ref", "--short", "--quiet", "HEAD"),
-            isDirty: dirty.flatMap(flag) ?? isTreeDirty())
+            isDirty: dirty ?? isTreeDirty())
+    }
+
+    /// What is wrong with the environment; nil when nothing is.
+    package static var problem: String? {
+        guard let dirty = Environment.value("PIPELINE_GIT_DIRTY"), flag(dirty) == nil else { return nil }
+        return "PIPELINE_GIT_DIRTY is \"\(dirty.onOneLine)\": write 0 or 1"
     }
 
     private static func flag(_ text: String) -> Bool? {

@@ -10,24 +10,57 @@ package enum ManifestFolder {
     /// Whether a file of this name may be a manifest; names with a leading dot are files in the making.
     static func isCandidate(_ name: String) -> Bool { name.utf8.first != UInt8(ascii: ".") && name.hasSuffix(".json") }
 
-    /// All `*.json` files at `path`, in order; `path` itself when it is no directory.
-    package static func candidates(_ path: String) throws(SystemError) -> [String] {
-        guard let status = try FileStatus.of(path) else { throw SystemError("read", path, code: 2) }
-        guard status.isDirectory else { return [path] }
-        var found: [String] = []
-        try collect(path, depth: 0, into: &found)
-        return found
+    /// What a walk through a directory found, in order.
+    package struct Walk: Sendable {
+        package fileprivate(set) var files: [String] = []
+        /// What could not be looked at, and why: each a line for a person.
+        package fileprivate(set) var problems: [String] = []
     }
 
-    private static func collect(_ directory: String, depth: Int, into found: inout [String]) throws(SystemError) {
-        guard depth < deepest else { return }
-        for name in try Files.names(in: directory) {
+    /// All `*.json` files at `path`; `path` itself when it is no directory.
+    package static func walk(_ path: String) throws(SystemError) -> Walk {
+        guard let status = try FileStatus.of(path) else { throw SystemError("read", path, code: 2) }
+        var walk = Walk()
+        guard status.isDirectory else {
+            walk.files = [path]
+            return walk
+        }
+        let names = try Files.names(in: path)
+        visit(names, in: path, depth: 0, &walk)
+        return walk
+    }
+
+    private static func visit(_ names: [String], in directory: String, depth: Int, _ walk: inout Walk) {
+        for name in names {
             let path = Paths.join(directory, name)
-            guard let status = try FileStatus.of(path) else { continue }
-            if status.isRegular, isCandidate(name) {
-                found.append(path)
-            } else if status.isDirectory, name.utf8.first != UInt8(ascii: "."), !FileStatus.isLink(path) {
-                try collect(path, depth: depth + 1, into: &found)
+            do throws(SystemError) {
+                try visit(name, path, depth: depth, &walk)
+            } catch {
+                walk.problems.append(error.description)
+            }
+        }
+    }
+
+    private static func visit(_ name: String, _ path: String, depth: Int, _ walk: inout Walk) throws(SystemError) {
+        guard let status = try FileStatus.of(path) else {
+            // Gone meanwhile, a link to nowhere, or a name whose bytes are no UTF-8, which then names nothing.
+            if isCandidate(name) {
+                walk.problems.append("cannot read \(path.onOneLine): nothing has this name; is it UTF-8?")
+            }
+            return
+        }
+        let isHidden = name.utf8.first == UInt8(ascii: ".")
+        if status.isRegular, isCandidate(name) {
+            walk.files.append(path)
+        } else if status.isDirectory, !isHidden {
+            if FileStatus.isLink(path) {
+                walk.problems.append(
+                    "\(path.onOneLine) is a link to a directory, and not followed: name it if it is meant")
+            } else if depth == deepest {
+                walk.problems.append(
+                    "\(path.onOneLine) is more than \(deepest) directories down: name it if it is meant")
+            } else {
+                visit(try Files.names(in: path), in: path, depth: depth + 1, &walk)
             }
         }
     }
@@ -37,6 +70,7 @@ package enum ManifestFolder {
         case manifest(ManifestFile)
         /// Other JSON, such as an artifact's.
         case somethingElse
+        case tooLarge
         case failed(ManifestFileError)
     }
 
@@ -46,7 +80,8 @@ package enum ManifestFolder {
             return .manifest(try ManifestFile.read(path, verification: verification))
         } catch {
             switch error {
-            case .invalid(.tooLarge, _), .invalid(.notAnObject, _): return .somethingElse
+            case .invalid(.tooLarge, _): return .tooLarge
+            case .invalid(.notAnObject, _): return .somethingElse
             case .invalid(.member, let path):
                 // An object without a version is somebody else's.
                 return namesVersion(path) ? .failed(error) : .somethingElse

@@ -62,6 +62,16 @@ extension Span where Element == UInt8 {
         return true
     }
 
+    /// Whether `literal` stands anywhere.
+    package func contains(_ literal: StaticString) -> Bool {
+        var start = 0
+        while let index = firstIndex(of: literal.utf8Start[0], in: start..<count) {
+            if hasBytes(literal, at: index) { return true }
+            start = index + 1
+        }
+        return false
+    }
+
     /// Where `byte` first stands in `range`.
     package func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")

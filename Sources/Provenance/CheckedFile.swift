@@ -36,14 +36,19 @@ package struct CheckedFile: Sendable {
     package let foundAt: String?
     package let expected: Digest
     package let state: FileState
+    /// The directories in which it was looked for.
+    package let searched: [String]
 
-    package init(kind: Kind, name: String, path: String, foundAt: String?, expected: Digest, state: FileState) {
+    package init(
+        kind: Kind, name: String, path: String, foundAt: String?, expected: Digest, state: FileState, searched: [String]
+    ) {
         self.kind = kind
         self.name = name
         self.path = path
         self.foundAt = foundAt
         self.expected = expected
         self.state = state
+        self.searched = searched
     }
 
     /// What to say besides the state: where it was found, or what is wrong.
@@ -51,7 +56,7 @@ package struct CheckedFile: Sendable {
         switch state {
         case .ok: foundAt == path ? nil : foundAt.map { "at \($0)" }
         case .changed(let found): "sha256 is \(found)" + (foundAt == path ? "" : foundAt.map { ", at \($0)" } ?? "")
-        case .missing: "not there, nor beside the manifest"
+        case .missing: path.isEmpty ? "the manifest names no path" : "not in \(searched.joined(separator: ", "))"
         case .unreadable(let reason): reason
         }
     }

@@ -48,10 +48,14 @@ package enum Escaping {
         let needsQuotes =
             text.isEmpty
             || text.utf8.contains { $0 <= 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "=") || $0 == UInt8(ascii: "\"") }
-        guard needsQuotes else { return Array(text.utf8) }
+        // Some readers end a line at these.
+        let hasLineEnds = text.unicodeScalars.contains {
+            $0.value >= 0x80 && $0.value < 0xA0 || $0 == "\u{2028}" || $0 == "\u{2029}"
+        }
+        guard needsQuotes || hasLineEnds else { return Array(text.utf8) }
         // Inside quotes, JSON's escapes are logfmt's: \" \\ \n \t \u0000.
         var output: [UInt8] = []
-        JSONWriter.compact.writeString(text, to: &output)
+        (hasLineEnds ? JSONWriter.ascii : JSONWriter.compact).writeString(text, to: &output)
         return output
     }
 }

@@ -6,6 +6,9 @@ package struct HeaderFacts: Sendable {
     /// Whether one of the names stands twice, so that it says nothing.
     package var isRepeated = false
 
+    /// How long the body is; nil when that is not said, or it has none.
+    package var contentLength: Int?
+    private var seen: Set<String> = []
     private let names: StampHeaders
 
     package init(names: StampHeaders = StampHeaders()) { self.names = names }
@@ -26,14 +29,12 @@ package struct HeaderFacts: Sendable {
             if requestID != nil { isRepeated = true }
             requestID = text
         }
+        if Self.isSame(name, "Content-Length") { contentLength = Int(value).flatMap { $0 > 0 ? $0 : nil } }
+        seen.insert(name.lowercased())
     }
 
     /// Whether the name was taken already, so that another block begins with it.
-    package func has(_ name: String) -> Bool {
-        ProvenanceField.allCases.contains { provenance[$0] != nil && Self.isSame(name, names.name(of: $0)) }
-            || (attribution != nil && Self.isSame(name, names.attribution))
-            || (requestID != nil && Self.isSame(name, "X-Request-Id"))
-    }
+    package func has(_ name: String) -> Bool { seen.contains(name.lowercased()) }
 
     /// Field names are compared without case (RFC 9110, 5.1).
     private static func isSame(_ name: String, _ other: String?) -> Bool {
@@ -52,25 +53,47 @@ package struct HeaderFacts: Sendable {
         return (line.text(0..<colon), line.text(start..<end))
     }
 
-    /// Whether a line by itself is surely a header field, and not a log line with a colon in it.
+    /// Whether a line is `Name: value`, and not a log line with a colon in it: a space follows, or the name begins with `X-`.
     package static func looksLikeField(_ line: Span<UInt8>) -> Bool {
-        guard line.count > 1, line[0] | 0x20 >= UInt8(ascii: "a"), line[0] | 0x20 <= UInt8(ascii: "z"),
-            let colon = line.firstIndex(of: UInt8(ascii: ":"), in: 0..<min(line.count, 64)),
-            colon + 1 == line.count || line[colon + 1] == 0x20 || line[colon + 1] == 0x09
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":"), in: 0..<min(line.count, 64)), colon > 0,
+            isLetter(line[0]),
+            colon + 1 == line.count || line[colon + 1] == 0x20 || line[colon + 1] == 0x09 || isX(line)
         else { return false }
-        var hasDash = false
-        for index in 0..<colon {
-            guard isTokenByte(line[index]) else { return false }
-            if line[index] == UInt8(ascii: "-") { hasDash = true }
-        }
-        if hasDash { return true }
-        let name = line.text(0..<colon).lowercased()
-        return oneWordNames.contains(name)
+        for index in 0..<colon where !isTokenByte(line[index]) { return false }
+        return true
     }
 
-    private static let oneWordNames: Set<String> = [
-        "age", "allow", "connection", "date", "etag", "expires", "host", "link", "location", "pragma", "server",
-        "trailer", "upgrade", "vary", "via", "warning",
+    /// Whether such a line begins a block by itself: its name is one that responses have.
+    package static func opensBlock(_ line: Span<UInt8>) -> Bool {
+        guard looksLikeField(line), let name = field(line)?.name.lowercased() else { return false }
+        return isX(line) || responseNames.contains(name) || name.hasPrefix("content-")
+            || name.hasPrefix("access-control-")
+    }
+
+    /// Whether a line is `HTTP/1.1 200 …`.
+    package static func isStatusLine(_ line: Span<UInt8>) -> Bool {
+        guard line.hasBytes("HTTP/", at: 0), let space = line.firstIndex(of: 0x20, in: 5..<min(line.count, 16)) else {
+            return false
+        }
+        let digits = space + 1..<space + 4
+        guard digits.upperBound <= line.count else { return false }
+        for index in digits where line[index] < 0x30 || line[index] > 0x39 { return false }
+        return digits.upperBound == line.count || line[digits.upperBound] <= 0x20
+    }
+
+    private static func isLetter(_ byte: UInt8) -> Bool {
+        byte | 0x20 >= UInt8(ascii: "a") && byte | 0x20 <= UInt8(ascii: "z")
+    }
+
+    /// Whether it begins with `X-`, as all names of ours do.
+    private static func isX(_ line: Span<UInt8>) -> Bool {
+        line.count > 2 && line[0] | 0x20 == UInt8(ascii: "x") && line[1] == UInt8(ascii: "-")
+    }
+
+    private static let responseNames: Set<String> = [
+        "age", "alt-svc", "cache-control", "connection", "date", "etag", "expires", "keep-alive", "last-modified",
+        "location", "retry-after", "server", "server-timing", "set-cookie", "strict-transport-security",
+        "transfer-encoding", "vary", "via",
     ]
 
     /// RFC 9110, 5.6.2.

@@ -23,6 +23,9 @@ package struct JSONWriter: Hashable, Sendable {
     /// No white space; order and spelling as they were read.
     package static let compact = JSONWriter()
 
+    /// No white space and nothing but ASCII, so that no reader sees a line end where there is none (U+0085, U+2028).
+    package static let ascii = JSONWriter(escapesNonASCII: true)
+
     /// Two spaces a level; order and spelling as they were read.
     package static let pretty = JSONWriter(nameSeparator: ": ", indent: 2)
 

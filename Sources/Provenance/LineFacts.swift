@@ -44,10 +44,25 @@ package struct LineFacts: Sendable {
     package var time: Instant?
     /// How long the request took, in microseconds.
     package var duration: Int64 = 0
-    /// Whether a provenance field stands twice, so that it says nothing.
+    /// Whether a provenance field stands twice or is no text, so that it says nothing.
     package var isRepeated = false
+    /// A bit for each known field that stands in the line.
+    private var seen: UInt8 = 0
 
     package init(_ format: LineFormat) { self.format = format }
+
+    /// Whether the request id, if there is a minted one, was minted under the manifest whose digest stands at `digest`.
+    package func requestIDAgrees(with digest: Range<Int>, _ line: Span<UInt8>) -> Bool {
+        guard let id = requestID?.range else { return true }
+        guard id.count == MintedRequestID.length, line[id.lowerBound + 26] == UInt8(ascii: "-"), digest.count >= 12
+        else {
+            return id.count != MintedRequestID.length
+        }
+        for offset in 0..<12 where line[id.lowerBound + 27 + offset] != line[digest.lowerBound + offset] {
+            return false
+        }
+        return true
+    }
 
     /// Where the digest of a manifest stands, if one is named.
     package var namedDigest: Range<Int>? { provenance.manifestSHA256?.range }
@@ -55,18 +70,28 @@ package struct LineFacts: Sendable {
     /// Takes a provenance field, its attribution or the request id, if `name` is one of their names.
     mutating func take(_ name: Range<Int>, _ value: FieldSpan, _ bytes: Span<UInt8>) -> KnownField? {
         guard let field = KnownField(bytes, name) else { return nil }
+        note(field)
         switch field {
         case .provenance(let field):
-            if provenance[field] != nil { isRepeated = true }
             provenance[field] = value
         case .attribution:
-            if attribution != nil { isRepeated = true }
             attribution = value
         case .requestID:
-            if requestID != nil { isRepeated = true }
             requestID = value
         }
         return field
+    }
+
+    /// Takes a member that is no text: null is as good as absent, but it stands there; anything else says nothing.
+    mutating func takeNoText(_ name: Range<Int>, isNull: Bool, _ bytes: Span<UInt8>) {
+        guard let field = KnownField(bytes, name) else { return }
+        note(field)
+        if !isNull { isRepeated = true }
+    }
+
+    private mutating func note(_ field: KnownField) {
+        if seen & field.bit != 0 { isRepeated = true }
+        seen |= field.bit
     }
 }
 
@@ -97,6 +122,20 @@ enum KnownField: Equatable {
         case .attribution: ProvenanceField.allCases.count
         case .requestID: nil
         }
+    }
+
+    /// One bit for each.
+    var bit: UInt8 {
+        switch self {
+        case .provenance(let field): 1 << UInt8(field.rawValue)
+        case .attribution: 1 << 5
+        case .requestID: 1 << 6
+        }
+    }
+
+    init?(_ name: String) {
+        let bytes = Array(name.utf8)
+        self.init(bytes.span, 0..<bytes.count)
     }
 
     init?(_ bytes: Span<UInt8>, _ name: Range<Int>) {

@@ -7,6 +7,8 @@ package enum LineReader {
         if let facts = logfmt(line) { return facts }
         var facts = LineFacts(.text)
         _ = suffix(line, end: trimmedEnd(line), into: &facts)
+        // Anybody may end a text with a name and a value; a stamp has both of these.
+        if facts.provenance.modelVersion == nil || facts.provenance.manifestSHA256 == nil { return LineFacts(.text) }
         return facts
     }
 
@@ -58,19 +60,31 @@ package enum LineReader {
         guard line.hasBytes("recommendation request", at: start) else { return nil }
 
         var facts = LineFacts(.recommendation)
-        facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC)
-        var tail = LineFacts(.recommendation)
+        // A line that is not built like this was cut short, or somebody else wrote a part of it: then nothing in it counts.
+        guard let middle = statusEnd(line, start + 22) else { return facts }
         let lineEnd = trimmedEnd(line)
-        let end = suffix(line, end: lineEnd, into: &tail)
+        let end = suffix(line, end: lineEnd, into: &facts)
         // Only what stands after the duration is the server's own word: a path or a title may hold anything.
         let duration = duration(line, end: end)
-        if let duration {
-            tail.time = facts.time
-            tail.duration = duration.microseconds
-            facts = tail
+        if let duration, duration.start >= middle - 1 {
+            facts.duration = duration.microseconds
+        } else {
+            facts = LineFacts(.recommendation)
         }
-        middle(line, start..<(duration?.start ?? lineEnd), into: &facts)
+        facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC)
+        readMiddle(line, middle..<(duration?.start ?? lineEnd), into: &facts)
         return facts
+    }
+
+    /// Where `<path>, status <code>` ends, for a path without spaces at `start`; nil when it does not stand there.
+    private static func statusEnd(_ line: Span<UInt8>, _ start: Int) -> Int? {
+        guard start < line.count, line[start] == 0x20,
+            let space = line.firstIndex(of: 0x20, in: start + 1..<line.count), line[space - 1] == UInt8(ascii: ","),
+            line.hasBytes("status ", at: space + 1)
+        else { return nil }
+        var index = space + 8
+        while index < line.count, line[index] >= 0x30, line[index] <= 0x39 { index += 1 }
+        return index > space + 8 && (index == line.count || line[index] == UInt8(ascii: ",")) ? index : nil
     }
 
     /// Reads `, <n> ms` that ends at `end`.
@@ -90,26 +104,20 @@ package enum LineReader {
         return (index, (milliseconds + 1) * 1000)
     }
 
-    /// Reads the variant and the request id between the request and its result. The last of each counts, so that a
-    /// path that pretends to be a field does not.
-    private static func middle(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
-        var end = range.upperBound
-        while let colon = line.lastIndex(of: UInt8(ascii: ":"), in: range.lowerBound..<end) {
-            end = colon
-            if line.hasBytes("result:", at: colon - 6) { break }
-        }
-        // Without a result, all of it is the middle.
-        if end == range.upperBound || !line.hasBytes("result:", at: end - 6) { end = range.upperBound }
+    /// Reads the variant and the request id between the status and the result: whatever follows `result:` may be a title.
+    private static func readMiddle(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
         var start = range.lowerBound
-        while let comma = line.firstIndex(of: UInt8(ascii: ","), in: start..<end) {
-            start = comma + 1
-            while start < end, line[start] == 0x20 { start += 1 }
-            let stop = line.firstIndex(of: UInt8(ascii: ","), in: start..<end) ?? end
+        while start < range.upperBound, line[start] == UInt8(ascii: ",") {
+            start += 1
+            while start < range.upperBound, line[start] == 0x20 { start += 1 }
+            let stop = line.firstIndex(of: UInt8(ascii: ","), in: start..<range.upperBound) ?? range.upperBound
+            if line.hasBytes("result:", at: start) { return }
             if line.hasBytes("variant=", at: start) {
                 facts.variant = FieldSpan(start + 8..<stop, .percent)
             } else if line.hasBytes("request_id=", at: start), facts.requestID == nil {
                 facts.requestID = FieldSpan(start + 11..<stop, .percent)
             }
+            start = stop
         }
     }
 
@@ -136,7 +144,9 @@ package enum LineReader {
         if syntax.take(UInt8(ascii: "}"), line) { return }
         while true {
             syntax.skipSpace(line)
-            let name = try syntax.skipString(line).content
+            let (name, isNameEscaped) = try syntax.skipString(line)
+            // Nobody writes these names with escapes but to hide one.
+            if isNameEscaped, KnownField(JSONSyntax.decoded(line, name)) != nil { facts.isRepeated = true }
             try syntax.skipColon(line)
             syntax.skipSpace(line)
             if syntax.peek(line) == UInt8(ascii: "\"") {
@@ -145,6 +155,7 @@ package enum LineReader {
             } else {
                 let start = syntax.offset
                 try syntax.skipValue(line, depth: 1)
+                facts.takeNoText(name, isNull: line.hasBytes("null", at: start), line)
                 if isDuration(line, name) {
                     facts.duration = wholeMilliseconds(line, start..<syntax.offset) ?? facts.duration
                 }
@@ -176,7 +187,8 @@ package enum LineReader {
             if isFirst, !isName(line, name) { return nil }
             isFirst = false
             index += 1
-            guard let value = logfmtValue(line, &index) else { return nil }
+            // It began as logfmt: what cannot be read in it is not read in another way.
+            guard let value = logfmtValue(line, &index) else { return LineFacts(.logfmt) }
             take(name, value, line, into: &facts)
             if isDuration(line, name) { facts.duration = wholeMilliseconds(line, value.range) ?? facts.duration }
         }

@@ -179,8 +179,8 @@ extension Manifest {
     private static func artifacts(_ reader: MemberReader) throws(ManifestError) -> [Artifact] {
         guard let artifacts = try reader.object("artifacts") else { return [] }
         var result: [Artifact] = []
-        for name in artifacts.names {
-            guard let artifact = try artifacts.object(name) else { continue }
+        for (name, value) in artifacts.members {
+            guard let artifact = try artifacts.object(name, value) else { continue }
             result.append(
                 Artifact(
                     name: name, path: try artifact.required("path", artifact.string),
@@ -201,7 +201,7 @@ private struct MemberReader {
         self.path = path
     }
 
-    var names: [String] { object.members.map(\.name) }
+    var members: [(name: String, value: JSON)] { object.members.map { ($0.name, $0.value) } }
 
     func required<Value>(
         _ name: String, _ read: (String) throws(ManifestError) -> Value?
@@ -216,6 +216,11 @@ private struct MemberReader {
 
     func object(_ name: String) throws(ManifestError) -> MemberReader? {
         try read(name, expected: "an object") { $0.object.map { MemberReader($0, at: path.member(name)) } }
+    }
+
+    /// The object that a member is, which is at hand already.
+    func object(_ name: String, _ value: JSON) throws(ManifestError) -> MemberReader? {
+        try convert(name, value, expected: "an object") { $0.object.map { MemberReader($0, at: path.member(name)) } }
     }
 
     func digest(_ name: String) throws(ManifestError) -> Digest? {
@@ -245,7 +250,14 @@ private struct MemberReader {
     private func read<Value>(
         _ name: String, expected: String, _ convert: (JSON) -> Value?
     ) throws(ManifestError) -> Value? {
-        guard let value = object[name], !value.isNull else { return nil }
+        guard let value = object[name] else { return nil }
+        return try self.convert(name, value, expected: expected, convert)
+    }
+
+    private func convert<Value>(
+        _ name: String, _ value: JSON, expected: String, _ convert: (JSON) -> Value?
+    ) throws(ManifestError) -> Value? {
+        if value.isNull { return nil }
         guard let converted = convert(value) else {
             throw .member(path: path.member(name), problem: "expected \(expected), found \(found(value))")
         }

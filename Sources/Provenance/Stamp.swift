@@ -66,7 +66,7 @@ package struct Stamp: Sendable {
         self.leftOut = leftOut
         logSuffix = encoded.flatMap { ", ".utf8 + $0.field.name.bytes + "=".utf8 + $0.bytes }
         jsonMembers = Self.joined(values, by: ",") { field, value in
-            JSONWriter.compact.bytes(.string("\(field.name)")) + ":".utf8 + JSONWriter.compact.bytes(.string(value))
+            JSONWriter.compact.bytes(.string("\(field.name)")) + ":".utf8 + JSONWriter.ascii.bytes(.string(value))
         }
         logfmtPairs = Self.joined(values, by: " ") { $0.name.bytes + "=".utf8 + Escaping.logfmt($1) }
         recordHeaders = encoded.map { ($0.field.name, $0.bytes) }

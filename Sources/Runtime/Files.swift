@@ -85,8 +85,9 @@ package enum Files {
         _ bytes: [UInt8], at path: String, _ placing: Placing, mode: mode_t = 0o644
     ) throws(SystemError) -> Bool {
         let directory = Paths.directory(of: path)
-        let temporary = Paths.join(directory, ".\(Paths.name(of: path).prefix(64)).\(getpid()).tmp")
-        unlink(temporary)  // left by a process of this number that was killed
+        // Random, not numbered by process: in containers every trainer is process 1.
+        let mark = String(UInt64.random(in: .min ... .max), radix: 36)
+        let temporary = Paths.join(directory, ".\(Paths.name(of: path).prefix(64)).\(mark).tmp")
         do throws(SystemError) {
             try writeSynced(bytes, to: temporary, mode: mode)
             let isPlaced = try give(temporary, name: path, placing)
@@ -126,6 +127,11 @@ package enum Files {
         try Descriptor(owning: number).sync(path)
     }
 
+    /// Whether a directory may be looked into, and changed.
+    package static func isDirectory(_ path: String, writable: Bool) -> Bool {
+        access(path, writable ? R_OK | W_OK | X_OK : R_OK | X_OK) == 0
+    }
+
     /// Whether `path` lies on a network file system, where SQLite's locks and shared memory do not work.
     package static func isOnNetwork(_ path: String) -> Bool {
         var status = statfs()
@@ -140,8 +146,10 @@ package enum Files {
 
 /// Paths as text.
 package enum Paths {
+    package static func isAbsolute(_ path: String) -> Bool { path.utf8.first == UInt8(ascii: "/") }
+
     package static func join(_ directory: String, _ path: String) -> String {
-        if path.utf8.first == UInt8(ascii: "/") || directory.isEmpty { return path }
+        if isAbsolute(path) || directory.isEmpty { return path }
         return directory.utf8.last == UInt8(ascii: "/") ? directory + path : directory + "/" + path
     }
 

@@ -52,6 +52,8 @@ package enum Input {
 
 /// Writes one line to standard error, past any buffer.
 package func complain(_ line: String) {
-    let bytes = Array((line + "\n").utf8)
+    let longest = 4000
+    let text = line.utf8.count > longest ? String(line.unicodeScalars.prefix(longest)) + " … (cut)" : line
+    let bytes = Array((text + "\n").utf8)
     _ = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }

@@ -15,7 +15,8 @@ package final class Database {
     /// Opens the database at `path`.
     package init(_ path: String, mode: Mode, busyTimeout milliseconds: Int32) throws(SQLiteError) {
         var flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
-        var name = path
+        // Some builds of SQLite take `file:…` for a URI wherever it stands.
+        var name = path.utf8.first == UInt8(ascii: "/") ? path : "./" + path
         switch mode {
         case .readOnly: flags |= SQLITE_OPEN_READONLY
         case .immutable:

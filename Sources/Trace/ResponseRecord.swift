@@ -1,12 +1,18 @@
 import Provenance
 
-/// Reads the headers of a response from JSON, as browsers and their HAR files record them.
+/// Reads the headers of responses from JSON, as browsers and their HAR files record them.
 package enum ResponseRecord {
-    /// The facts in `{"headers":[{"name":…,"value":…}]}`, in an entry with such a `response`, or in the list alone;
-    /// nil when the bytes are nothing of the kind.
-    package static func facts(of bytes: Span<UInt8>) -> HeaderFacts? {
-        guard bytes.count > 0, bytes[0] == UInt8(ascii: "{") || bytes[0] == UInt8(ascii: "[") else { return nil }
-        guard let value = try? JSONParser.parse(bytes), let list = headers(in: value) else { return nil }
+    /// The facts of each response in `{"headers":[{"name":…,"value":…}]}`, in an entry with such a `response`, in the list
+    /// alone, or in a whole HAR file; none when the bytes are nothing of the kind.
+    package static func facts(of bytes: Span<UInt8>) -> [HeaderFacts] {
+        guard let value = try? JSONParser.parse(bytes) else { return [] }
+        if let entries = value.object?["log"]?.object?["entries"]?.array {
+            return entries.compactMap { headers(in: $0).map(facts) }
+        }
+        return headers(in: value).map { [facts($0)] } ?? []
+    }
+
+    private static func facts(_ list: [JSON]) -> HeaderFacts {
         var facts = HeaderFacts()
         for item in list {
             guard let header = item.object, let name = header["name"]?.string, let value = header["value"]?.string

@@ -65,6 +65,8 @@ package final class TracedManifest: Sendable {
     let spelled: Stamp.Spelled
     /// The members of its JSON answer, rendered.
     let members: [UInt8]
+    /// Its answer for people, rendered.
+    let report: [UInt8]
 
     package var manifest: Manifest { indexed.manifest }
 
@@ -74,6 +76,9 @@ package final class TracedManifest: Sendable {
         self.files = files
         values = Stamp.values(of: indexed.manifest)
         spelled = Stamp.Spelled(values)
+        var report: [UInt8] = []
+        TraceText.write(TraceText.report(of: indexed, intervals: intervals, files: files), to: &report)
+        self.report = report
         members = TraceJSON.members(of: indexed, intervals: intervals, files: files)
     }
 }

@@ -5,6 +5,9 @@ package protocol TraceIndex {
     /// Its name, for "not found" messages: "the ledger /var/lib/colophon/ledger.sqlite".
     var place: String { get }
 
+    /// A number that changes when anything in the index does.
+    func revision() throws(TraceIndexError) -> Int64
+
     /// At most `limit` manifests that `key` names.
     func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest]
 
@@ -16,10 +19,13 @@ package protocol TraceIndex {
 }
 
 /// By what a manifest is looked up.
-package enum TraceKey: Sendable {
+package enum TraceKey: Hashable, Sendable {
     case digest(HexPrefix)
     case version(String)
+    /// The beginning of a commit's hash.
     case commit(String)
+    /// A commit by any other name, whole.
+    case commitName(String)
     case dataVersion(String)
     case dataset(HexPrefix)
     case artifact(HexPrefix)

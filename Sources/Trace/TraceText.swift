@@ -8,7 +8,7 @@ package enum TraceText {
         switch answer.outcome {
         case .found(let traced, let foundBy, let attribution, let note):
             output += "\(prefix)\(sentence(answer.input, foundBy, attribution, note))\n".utf8
-            write(report(of: traced.indexed, intervals: traced.intervals, files: traced.files), to: &output)
+            output += traced.report
         case .ambiguous(let what, let candidates, let hasMore):
             output += "\(prefix)ambiguous: \(what.onOneLine)\n".utf8
             var rows = candidates.map { ("candidate", candidate($0.manifest)) }

@@ -6,7 +6,10 @@ import Provenance
 package final class Tracer {
     private let index: any TraceIndex
     private let verify: ((IndexedManifest) -> [CheckedFile])?
+    private let isFile: (String) -> Bool
     private var remembered: [Digest: TracedManifest] = [:]
+    private var found: [TraceKey: [TracedManifest]] = [:]
+    private var revision: Int64 = -1
     private var lastRecalled: (hex: [UInt8], traced: TracedManifest)?
     /// What was live the last time that a variant was asked for: lines come in order of time.
     private var lastLive: (variant: String, traced: TracedManifest, interval: LiveInterval)?
@@ -18,10 +21,14 @@ package final class Tracer {
     private static let mostCandidates = 20
     private static let mostIntervals = 20
 
-    /// With `verify`, answers tell the state of every file on the disk.
-    package init(_ index: any TraceIndex, verify: ((IndexedManifest) -> [CheckedFile])?) {
+    /// With `verify`, answers tell the state of every file on the disk; `isFile` is asked about names that nobody knows.
+    package init(
+        _ index: any TraceIndex, verify: ((IndexedManifest) -> [CheckedFile])?,
+        isFile: @escaping (String) -> Bool = { _ in false }
+    ) {
         self.index = index
         self.verify = verify
+        self.isFile = isFile
     }
 
     // MARK: - Lines
@@ -30,9 +37,9 @@ package final class Tracer {
     /// False when it is not that simple, and nothing was written.
     package func answerFast(_ line: Span<UInt8>, number: Int, to output: inout [UInt8]) -> Bool {
         let facts = LineReader.read(line)
-        guard !facts.isRepeated, facts.requestID == nil, let named = facts.namedDigest,
-            let traced = recall(line, named), traced.manifest.isDigestVerified,
-            facts.agrees(with: traced.spelled, line),
+        guard !facts.isRepeated, let named = facts.namedDigest, let traced = recall(line, named),
+            traced.manifest.isDigestVerified, facts.agrees(with: traced.spelled, line),
+            facts.requestIDAgrees(with: named, line),
             let attribution = Self.stated(facts.attribution, line)
         else { return false }
         TraceJSON.writeFound(
@@ -56,12 +63,17 @@ package final class Tracer {
         return word == .unknown ? nil : word
     }
 
+    /// Whether a line that begins like JSON is a log line that says something.
+    package func isLogLine(_ line: Span<UInt8>) -> Bool {
+        let facts = LineReader.read(line)
+        return facts.format == .json && !(facts.provenance.isEmpty && facts.requestID == nil && facts.time == nil)
+    }
+
     /// The answer of a line, without its line end.
     package func answer(_ line: Span<UInt8>) throws(TraceIndexError) -> TraceAnswer {
         if Self.isName(line) { return try answer(name: line.text(0..<line.count)) }
         let facts = LineReader.read(line)
         let saysNothing = facts.provenance.isEmpty && facts.requestID == nil && facts.time == nil
-        if saysNothing, let headers = ResponseRecord.facts(of: line) { return try answer(headers: headers) }
         var named = NamedFacts(TracedInput(facts.format))
         for field in ProvenanceField.allCases { named.provenance[field] = facts.provenance[field]?.text(line) }
         named.attribution = facts.attribution?.text(line)
@@ -70,6 +82,10 @@ package final class Tracer {
         named.time = facts.time
         named.duration = facts.duration
         named.isRepeated = facts.isRepeated
+        if facts.provenance.isEmpty, line.contains("manifest_sha256=") {
+            named.hint =
+                "; manifest_sha256= stands in it, but not where a server writes it: at the end, after \", <n> ms\""
+        }
         let result = try answer(named)
         guard saysNothing, facts.format == .text else { return result }
         // A version may hold anything, spaces and colons too: when the text is nothing else, it may be one.
@@ -117,23 +133,26 @@ package final class Tracer {
         func unknown(_ reason: String) -> TraceAnswer {
             TraceAnswer(input: facts.input, outcome: .unknown(reason: reason))
         }
-        if facts.isRepeated { return unknown("a provenance field stands twice, so it says nothing") }
+        if facts.isRepeated { return unknown("a provenance field stands twice or is no text, so it says nothing") }
         if !facts.provenance.isEmpty { return try answerNamed(facts) }
         if let id = facts.requestID {
             let byID = try answer(requestID: id, input: facts.input)
             if byID.isKnown || facts.time == nil { return byID }
         }
         guard let time = facts.time else {
-            return unknown("the \(facts.input.rawValue) names no manifest, no request id of ours, and no time")
+            return unknown("it names no manifest, no request id that Colophon minted, and no time\(facts.hint)")
         }
         return try answerByTime(facts, time)
     }
 
     private func answerNamed(_ facts: NamedFacts) throws(TraceIndexError) -> TraceAnswer {
         func answer(_ outcome: TraceAnswer.Outcome) -> TraceAnswer { TraceAnswer(input: facts.input, outcome: outcome) }
-        let (found, foundBy, what) = try candidates(facts.provenance)
+        let (key, foundBy, what) = Self.key(facts.provenance)
+        var found: [TracedManifest] = []
+        if let key { found = try traced(key) }
         guard !found.isEmpty else { return answer(.unknown(reason: "\(what) is not in \(index.place)")) }
-        let agreeing = found.filter { $0.disagreement(with: facts.provenance) == nil }
+        var agreeing = found.filter { $0.disagreement(with: facts.provenance) == nil }
+        if found.count > Self.mostCandidates, let key { agreeing = try allAgreeing(key, facts.provenance) }
         if agreeing.isEmpty, let only = found.first, let problem = only.disagreement(with: facts.provenance) {
             return answer(
                 .unknown(reason: "contradiction in the \(facts.input.rawValue): \(what) is named, but \(problem)"))
@@ -145,21 +164,38 @@ package final class Tracer {
         return answer(.found(traced, foundBy, attribution, note: note))
     }
 
-    private func candidates(
-        _ named: ProvenanceValues<String>
-    ) throws(TraceIndexError) -> (found: [TracedManifest], by: FoundBy, what: String) {
+    /// By what the manifest is looked up that these fields name; nil when it is nothing that could be.
+    private static func key(_ named: ProvenanceValues<String>) -> (key: TraceKey?, by: FoundBy, what: String) {
         if let digest = named.manifestSHA256 {
-            guard let prefix = HexPrefix(digest) else { return ([], .manifestField, "the manifest \"\(digest)\"") }
-            return (try traced(.digest(prefix)), .manifestField, "the manifest \(digest)")
+            guard let prefix = HexPrefix(digest) else { return (nil, .manifestField, "the manifest \"\(digest)\"") }
+            return (.digest(prefix), .manifestField, "the manifest \(digest)")
         }
-        if let version = named.modelVersion {
-            return (try traced(.version(version)), .versionField, "the version \(version)")
-        }
+        if let version = named.modelVersion { return (.version(version), .versionField, "the version \(version)") }
         if let commit = named.pipelineCommit {
-            return (try traced(.commit(commit)), .otherFields, "the commit \(commit)")
+            let key = HexPrefix(commit).map { TraceKey.commit($0.digits) } ?? .commitName(commit)
+            return (key, .otherFields, "the commit \(commit)")
         }
-        guard let data = named.dataVersion else { return ([], .otherFields, "a branch alone") }
-        return (try traced(.dataVersion(data)), .otherFields, "the data version \(data)")
+        guard let data = named.dataVersion else { return (nil, .otherFields, "a branch alone") }
+        return (.dataVersion(data), .otherFields, "the data version \(data)")
+    }
+
+    /// How many manifests of one version or commit are compared with what else a line says.
+    private static let mostCompared = 10_000
+
+    /// Of the many manifests that `key` names, those that agree with the other fields: at least two when that is not
+    /// sure, because there are too many to compare.
+    private func allAgreeing(
+        _ key: TraceKey, _ named: ProvenanceValues<String>
+    ) throws(TraceIndexError) -> [TracedManifest] {
+        let all = try index.find(key, limit: Self.mostCompared + 1)
+        var agreeing: [TracedManifest] = []
+        for indexed in all {
+            let traced = try traced(indexed)
+            if traced.disagreement(with: named) == nil { agreeing.append(traced) }
+            if agreeing.count > Self.mostCandidates { break }
+        }
+        if all.count > Self.mostCompared, agreeing.count < 2 { return try self.traced(key) }
+        return agreeing
     }
 
     /// How sure the answer is: never surer than what was found, than the sidecar was, or than the request id allows.
@@ -178,7 +214,7 @@ package final class Tracer {
         }
         if !traced.manifest.isDigestVerified, sure == .exact {
             sure = .inferred
-            note = "the manifest declares another digest than it has"
+            note = Self.undeclaredNote
         }
         guard let word = facts.attribution else { return (sure, note) }
         guard let stated = Attribution(rawValue: word) else {
@@ -199,12 +235,13 @@ package final class Tracer {
 
     private func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(TraceIndexError) -> TraceAnswer {
         let variant = facts.variant ?? "default"
+        let named = facts.variant.map { "the variant \($0)" } ?? "the variant default, as it names none,"
         guard let (traced, interval) = try live(variant: variant, at: time) else {
             return TraceAnswer(
                 input: facts.input,
                 outcome: .unknown(
                     reason:
-                        "it names no manifest, and \(index.place) has no activation of the variant \(variant) at \(time)"
+                        "it names no manifest, and \(index.place) has no activation of \(named) at \(time)\(facts.hint)"
                 ))
         }
         let reach = skew + facts.duration
@@ -238,12 +275,6 @@ package final class Tracer {
         if let prefix, prefix.whole != nil, let traced = try traced(.digest(prefix)).first {
             return found(traced, .digest)
         }
-        let byVersion = try traced(.version(name))
-        if let only = byVersion.first, byVersion.count == 1 { return found(only, .version) }
-        if byVersion.count > 1 {
-            return TraceAnswer(
-                input: .name, outcome: ambiguous("several manifests have the version \(name)", byVersion))
-        }
         var all: [(TracedManifest, FoundBy)] = []
         func add(_ key: TraceKey, _ by: FoundBy) throws(TraceIndexError) {
             for traced in try traced(key) where !all.contains(where: { $0.0.manifest.digest == traced.manifest.digest })
@@ -251,6 +282,7 @@ package final class Tracer {
                 all.append((traced, by))
             }
         }
+        try add(.version(name), .version)
         if let prefix {
             try add(.digest(prefix), .digestPrefix)
             try add(.commit(prefix.digits), .commit)
@@ -258,7 +290,8 @@ package final class Tracer {
             try add(.artifact(prefix), .artifact)
         }
         try add(.dataVersion(name), .dataVersion)
-        if prefix == nil { try add(.commit(name), .commit) }
+        // What is no hash is a commit only as a whole.
+        if prefix == nil { try add(.commitName(name), .commit) }
         guard let first = all.first else { return TraceAnswer(input: .name, outcome: .unknown(reason: notFound(name))) }
         if all.count == 1 { return found(first.0, first.1) }
         let ways = Set(all.map(\.1.rawValue)).sorted().joined(separator: ", ")
@@ -268,7 +301,10 @@ package final class Tracer {
 
     private func notFound(_ name: String) -> String {
         let isShortHex = name.utf8.count < HexPrefix.shortest && HexPrefix(name + "000000") != nil
-        let hint = isShortHex ? "; give at least \(HexPrefix.shortest) digits of a digest or commit" : ""
+        let hint =
+            isShortHex
+            ? "; give at least \(HexPrefix.shortest) digits of a digest or commit"
+            : isFile(name) ? "; it is a file: `colophon trace - < FILE` traces its lines" : ""
         return "\"\(name)\" is no version, digest, commit, data version or hash in \(index.place)\(hint)"
     }
 
@@ -296,8 +332,13 @@ package final class Tracer {
     }
 
     private func found(_ traced: TracedManifest, _ by: FoundBy) -> TraceAnswer {
-        TraceAnswer(input: .name, outcome: .found(traced, by, .exact, note: nil))
+        let isVerified = traced.manifest.isDigestVerified
+        return TraceAnswer(
+            input: .name,
+            outcome: .found(traced, by, isVerified ? .exact : .inferred, note: isVerified ? nil : Self.undeclaredNote))
     }
+
+    private static let undeclaredNote = "the manifest declares another digest than it has"
 
     private func ambiguous(_ what: String, _ candidates: [TracedManifest]) -> TraceAnswer.Outcome {
         .ambiguous(
@@ -307,7 +348,26 @@ package final class Tracer {
 
     // MARK: - The index
 
+    /// Forgets what was remembered if the index changed since: called between pieces of a long input.
+    package func refresh() throws(TraceIndexError) {
+        let current = try index.revision()
+        guard current != revision else { return }
+        revision = current
+        remembered.removeAll(keepingCapacity: true)
+        found.removeAll(keepingCapacity: true)
+        lastRecalled = nil
+        lastLive = nil
+    }
+
     private func traced(_ key: TraceKey) throws(TraceIndexError) -> [TracedManifest] {
+        if let known = found[key] { return known }
+        let result = try lookedUp(key)
+        if found.count >= Self.mostRemembered { found.removeAll(keepingCapacity: true) }
+        found[key] = result
+        return result
+    }
+
+    private func lookedUp(_ key: TraceKey) throws(TraceIndexError) -> [TracedManifest] {
         var result: [TracedManifest] = []
         for indexed in try index.find(key, limit: Self.mostCandidates + 1) { result.append(try traced(indexed)) }
         return result
@@ -333,6 +393,8 @@ private struct NamedFacts {
     var time: Instant?
     var duration: Int64 = 0
     var isRepeated = false
+    /// What a person may wonder about when nothing was found in it.
+    var hint = ""
 
     init(_ input: TracedInput) { self.input = input }
 }

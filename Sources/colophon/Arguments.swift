@@ -8,6 +8,8 @@ struct Arguments: Sendable {
     private(set) var operands: [String] = []
     private var values: [String: [String]] = [:]
     private(set) var wantsHelp = false
+    /// The option that was read last, and how many operands stood before it.
+    private var lastOption: (word: String, operandsBefore: Int)?
 
     init(_ command: Command, _ words: [String]) throws(CommandError) {
         self.command = command
@@ -26,6 +28,7 @@ struct Arguments: Sendable {
                 continue
             }
             try takeOption(word, &words)
+            lastOption = (word, operands.count)
         }
         try checkOperands()
     }
@@ -64,12 +67,16 @@ struct Arguments: Sendable {
     private func checkOperands() throws(CommandError) {
         guard !wantsHelp else { return }
         if operands.count < command.operandCount.lowerBound {
-            throw usage("\(command.operands) is missing")
+            let given = operands.isEmpty ? "missing" : "needed, and only \"\(operands[0].onOneLine)\" is given"
+            throw usage("\(command.operands) is \(given)")
         }
         if operands.count > command.operandCount.upperBound {
-            let extra = operands[command.operandCount.upperBound]
-            throw usage(
-                "unexpected \"\(extra.onOneLine)\"; if it belongs to the value before it, put quotes around both")
+            let index = command.operandCount.upperBound
+            let extra = operands[index].onOneLine
+            if let option = lastOption, option.operandsBefore == index, !option.word.contains("=") {
+                throw usage("unexpected \"\(extra)\" after \(option.word.onOneLine)")
+            }
+            throw usage("unexpected \"\(extra)\"; if it belongs to the value before it, put quotes around both")
         }
     }
 
@@ -96,11 +103,11 @@ extension Arguments {
     var wantsJSON: Bool { has("json") }
 
     /// `name=value`
-    func pairs(_ option: String) throws(CommandError) -> [(name: String, value: String)] {
+    func pairs(_ option: String, allowsEmpty: Bool = false) throws(CommandError) -> [(name: String, value: String)] {
         var pairs: [(String, String)] = []
         for text in all(option) {
             let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
+            guard parts.count == 2, !parts[0].isEmpty, allowsEmpty || !parts[1].isEmpty else {
                 throw usage("--\(option) takes name=value, and \"\(text.onOneLine)\" is none")
             }
             guard !pairs.contains(where: { $0.0.hasSameBytes(as: parts[0]) }) else {
@@ -109,6 +116,16 @@ extension Arguments {
             pairs.append((parts[0], parts[1]))
         }
         return pairs
+    }
+
+    /// Where the files of manifests are looked for first.
+    func artifactsRoot() throws(CommandError) -> String? {
+        guard let root = value("artifacts-root") else { return nil }
+        let status = try CommandError.wrap { () throws(SystemError) in try FileStatus.of(root) }
+        guard status?.isDirectory == true else {
+            throw CommandError(.failed, "--artifacts-root \(root) is no directory: check the path")
+        }
+        return root
     }
 
     func limit() throws(CommandError) -> Int {

@@ -36,10 +36,8 @@ extension Command.Option {
     static let limit = Command.Option(name: "limit", value: "N", help: "rows to print, 1 to 1000; 50 when not given")
     static let after = Command.Option(name: "after", value: "CURSOR", help: "go on where the page before ended")
     static let verify = Command.Option(
-        name: "verify", value: "MODE",
-        help:
-            "strict refuses a manifest whose manifest_sha256 matches nothing; warn and off take it under its own digest"
-    )
+        name: "verify", value: "strict|warn|off",
+        help: "refuse a manifest whose manifest_sha256 matches nothing, or take it under its own digest")
     static let artifactsRoot = Command.Option(
         name: "artifacts-root", value: "DIR", help: "look for the files of manifests here first")
     static let manifests = Command.Option(

@@ -14,10 +14,11 @@ struct FolderIndex: TraceIndex {
     init(_ directory: String, complain: (String) -> Void) throws(CommandError) {
         place = "the manifests below \(directory)"
         isActive = false
-        let paths = try CommandError.wrap { () throws(SystemError) in try ManifestFolder.candidates(directory) }
+        let walk = try CommandError.wrap { () throws(SystemError) in try ManifestFolder.walk(directory) }
+        for problem in walk.problems { complain("colophon: \(problem.onOneLine)") }
         var found: [Digest: IndexedManifest] = [:]
         var order: [Digest] = []
-        for path in paths {
+        for path in walk.files {
             switch ManifestFolder.readFound(path, verification: .strict) {
             case .manifest(let file):
                 let digest = file.manifest.digest
@@ -26,7 +27,7 @@ struct FolderIndex: TraceIndex {
                 if found[digest] == nil || Paths.name(of: path) != ManifestFile.pointerName {
                     found[digest] = IndexedManifest(manifest: file.manifest, id: Int64(order.count), file: path)
                 }
-            case .somethingElse: continue
+            case .somethingElse, .tooLarge: continue
             case .failed(let error): complain("colophon: \(error.description.onOneLine)")
             }
         }
@@ -41,6 +42,9 @@ struct FolderIndex: TraceIndex {
         isActive = true
     }
 
+    /// The files were read once.
+    func revision() throws(TraceIndexError) -> Int64 { 0 }
+
     func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest] {
         Array(manifests.lazy.filter { Self.matches($0.manifest, key) }.prefix(limit))
     }
@@ -51,6 +55,7 @@ struct FolderIndex: TraceIndex {
         case .version(let version): manifest.version.hasSameBytes(as: version)
         case .commit(let commit):
             manifest.pipeline.commit.map { $0.lowercased().hasPrefix(commit.lowercased()) } ?? false
+        case .commitName(let commit): manifest.pipeline.commit.map { $0.hasSameBytes(as: commit) } ?? false
         case .dataVersion(let version): manifest.dataset.version.map { $0.hasSameBytes(as: version) } ?? false
         case .dataset(let prefix): manifest.dataset.sha256.map(prefix.matches) ?? false
         case .artifact(let prefix): manifest.artifacts.contains { prefix.matches($0.sha256) }

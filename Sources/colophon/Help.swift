@@ -10,7 +10,7 @@ enum Help {
     /// What `colophon --help` prints.
     static var overview: String {
         var text = about + "\n\nUsage: colophon COMMAND [OPTION…]\n\nCommands:\n"
-        let width = Command.all.map(\.name.utf8.count).max() ?? 0
+        let width = Command.all.map(\.name.count).max() ?? 0
         for command in Command.all { text += row(command.name, command.summary, width: width) }
         text += "\n`colophon COMMAND --help` tells of each, with examples.\n"
         text += "\nExit codes: 0 fine, 1 failed, 2 wrong usage, 3 conflict, 4 not found or ambiguous.\n"
@@ -24,7 +24,7 @@ enum Help {
         if !command.details.isEmpty { text += "\n\(command.details)\n" }
         let options = command.options + [Command.Option(name: "help", help: "print this")]
         let names = options.map { "--\($0.name)" + ($0.value.map { " \($0)" } ?? "") }
-        let width = names.map(\.utf8.count).max() ?? 0
+        let width = names.map(\.count).max() ?? 0
         text += "\nOptions:\n"
         for (name, option) in zip(names, options) {
             text += row(name, option.help + (option.repeats ? "; may be repeated" : ""), width: width)
@@ -34,10 +34,16 @@ enum Help {
         return text
     }
 
+    /// What `colophon manifest --help` prints.
+    static func text(group: [Command]) -> String {
+        let width = group.map(\.name.count).max() ?? 0
+        return "Commands:\n" + group.map { row($0.name, $0.summary, width: width) }.joined()
+    }
+
     /// The commands of a group, for `colophon manifest` alone.
     static func group(_ name: String) -> [Command] { Command.all.filter { $0.path.count > 1 && $0.path[0] == name } }
 
     private static func row(_ name: String, _ text: String, width: Int) -> String {
-        "  " + name + String(repeating: " ", count: width - name.utf8.count + 2) + text + "\n"
+        "  " + name + String(repeating: " ", count: width - name.count + 2) + text + "\n"
     }
 }

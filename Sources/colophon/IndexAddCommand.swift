@@ -28,6 +28,10 @@ extension Command {
                 try ledger.addAll(batch) { file throws(LedgerError) in try manifests.add(file, to: ledger) }
             }
         }
+        if manifests.hasNothing {
+            let places = arguments.operands.map(\.onOneLine).joined(separator: ", ")
+            throw CommandError(.notFound, "no manifest is at or below \(places)")
+        }
         return try manifests.report(Paths.join(directory, Ledger.fileName), arguments)
     }
 }
@@ -35,11 +39,12 @@ extension Command {
 /// Reads manifests from files, a batch at a time, adds them to the ledger, and counts what became of each.
 final class ManifestImport {
     private let verification: Verification
-    private var files: [(path: String, isNamed: Bool)] = []
+    private var files: [(path: String, isNamed: Bool, verification: Verification)] = []
     private(set) var added = 0
     private(set) var known = 0
+    private(set) var pointers = 0
     private(set) var passedOver = 0
-    private(set) var failed = 0
+    private(set) var refused = 0
     private(set) var conflicts = 0
 
     /// Enough that the ledger is synced rarely, few enough to hold in memory.
@@ -49,8 +54,21 @@ final class ManifestImport {
 
     /// Finds the files at an operand.
     func collect(_ path: String) throws(CommandError) {
-        let found = try CommandError.wrap { () throws(SystemError) in try ManifestFolder.candidates(path) }
-        files += found.map { ($0, found.count == 1 && $0 == path) }
+        let walk = try CommandError.wrap { () throws(SystemError) in try ManifestFolder.walk(path) }
+        for problem in walk.problems { refuse(problem) }
+        let isNamed = walk.files == [path]
+        files += walk.files.map { ($0, isNamed, verification) }
+    }
+
+    /// Whether nothing was found that is a manifest or might have been one.
+    var hasNothing: Bool { added + known + pointers + refused + conflicts == 0 }
+
+    /// Adds a file that the ledger has read before, and so took under whatever digest it has.
+    func collectAgain(_ path: String) { files.append((path, false, .warn)) }
+
+    private func refuse(_ problem: String) {
+        refused += 1
+        complain("colophon: \(problem.onOneLine)")
     }
 
     /// Reads everything that was collected, and hands it on in batches.
@@ -60,14 +78,14 @@ final class ManifestImport {
         var start = 0
         while start < files.count {
             let end = min(start + Self.batch, files.count)
-            let manifests = files[start..<end].compactMap { read($0.path, isNamed: $0.isNamed) }
+            let manifests = files[start..<end].compactMap { read($0.path, isNamed: $0.isNamed, $0.verification) }
             if !manifests.isEmpty { try addBatch(manifests) }
             bar.advance(by: Int64(end - start))
             start = end
         }
     }
 
-    private func read(_ path: String, isNamed: Bool) -> ManifestFile? {
+    private func read(_ path: String, isNamed: Bool, _ verification: Verification) -> ManifestFile? {
         let reading: ManifestFolder.Reading
         if isNamed {
             do throws(ManifestFileError) {
@@ -81,9 +99,10 @@ final class ManifestImport {
         switch reading {
         case .manifest(let file): return file
         case .somethingElse: passedOver += 1
-        case .failed(let error):
-            failed += 1
-            complain("colophon: \(error.description.onOneLine)")
+        case .tooLarge:
+            passedOver += 1
+            complain("colophon: \(path.onOneLine) is larger than a manifest may be (16 MiB), and passed over")
+        case .failed(let error): refuse(error.description)
         }
         return nil
     }
@@ -93,6 +112,8 @@ final class ManifestImport {
         do throws(LedgerError) {
             switch try ledger.add(file.manifest, file: Paths.absolute(file.path), at: Clock.now()) {
             case .new: added += 1
+            // A pointer mirrors a manifest that has a file of its own.
+            case .known where Paths.name(of: file.path) == ManifestFile.pointerName: pointers += 1
             case .known: known += 1
             }
         } catch {
@@ -107,7 +128,8 @@ final class ManifestImport {
     func report(_ ledger: String, _ arguments: Arguments) throws(CommandError) -> ExitCode {
         if arguments.wantsJSON {
             let counts = [
-                ("added", added), ("known", known), ("passed_over", passedOver), ("failed", failed),
+                ("added", added), ("known", known), ("pointers", pointers), ("passed_over", passedOver),
+                ("refused", refused),
                 ("conflicts", conflicts),
             ]
             var answer = JSONObject(counts.map { .init($0.0, .integer($0.1)) })
@@ -120,10 +142,10 @@ final class ManifestImport {
                 parts.append("\(Figures.count(passedOver, "other JSON file", "other JSON files")) passed over")
             }
             if conflicts > 0 { parts.append("\(Figures.count(conflicts, "conflict", "conflicts"))") }
-            if failed > 0 { parts.append("\(Figures.count(failed, "file", "files")) could not be read") }
+            if refused > 0 { parts.append("\(Figures.count(refused, "file", "files")) refused") }
             _ = try Printer.print("\(parts.joined(separator: ", "))  (\(ledger.onOneLine))")
         }
-        if failed > 0 { return .failed }
+        if refused > 0 { return .failed }
         return conflicts > 0 ? .conflict : .fine
     }
 }

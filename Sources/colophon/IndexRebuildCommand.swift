@@ -23,12 +23,14 @@ extension Command {
         let manifests = ManifestImport(verification: try arguments.verification())
         for path in arguments.operands { try manifests.collect(path) }
         let directory = try arguments.dataDirectory(for: .change)
+        // Without files to begin with, there must be something to rebuild.
+        if arguments.operands.isEmpty { _ = try Lookup.ledger(arguments) }
         let ledger = try CommandError.wrap { () throws(LedgerError) in
             try Ledger.writing(directory, hashing: SHA256.hash)
         }
         var gone = 0
         for path in try CommandError.wrap({ () throws(LedgerError) in try ledger.files() }) {
-            if ((try? FileStatus.of(path)) ?? nil) == nil { gone += 1 } else { try manifests.collect(path) }
+            if ((try? FileStatus.of(path)) ?? nil) == nil { gone += 1 } else { manifests.collectAgain(path) }
         }
         let derived = try CommandError.wrap { () throws(LedgerError) in
             try ledger.rebuild { () throws(LedgerError) in

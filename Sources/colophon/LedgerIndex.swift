@@ -8,6 +8,10 @@ struct LedgerIndex: TraceIndex {
 
     var place: String { "the ledger \(ledger.path)" }
 
+    func revision() throws(TraceIndexError) -> Int64 {
+        do { return try ledger.revision() } catch { throw TraceIndexError(error) }
+    }
+
     func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest] {
         do throws(LedgerError) {
             var found: [IndexedManifest] = []
@@ -23,6 +27,7 @@ struct LedgerIndex: TraceIndex {
         case .digest(let prefix): try ledger.records(prefix, limit: limit).map(\.record)
         case .version(let version): try ledger.records(version: version, limit: limit)
         case .commit(let commit): try ledger.records(commit: commit, limit: limit)
+        case .commitName(let commit): try ledger.records(commitName: commit, limit: limit)
         case .dataVersion(let version): try ledger.records(datasetVersion: version, limit: limit)
         case .dataset(let prefix): try ledger.records(.dataset, prefix, limit: limit)
         case .artifact(let prefix): try ledger.records(.artifact, prefix, limit: limit)

@@ -33,8 +33,11 @@ extension Command {
             Everything is hashed before anything is written. A version that is taken is never overwritten: with the same
             contents it is fine, with others the exit code is 3.
 
+            It is written to --manifest-dir, else to --artifact-dir, else beside the first artifact, else here: as
+            manifests/ID.json, and as model_manifest.json, which always mirrors the last one.
+
             The commit, branch and cleanliness come from PIPELINE_GIT_COMMIT, PIPELINE_GIT_BRANCH and PIPELINE_GIT_DIRTY, or
-            else from git. Options may be spelled with underscores (--model_version).
+            else from git, where files that it does not follow count for nothing. Options may be spelled with underscores (--model_version).
             """,
         examples: [
             (
@@ -63,14 +66,15 @@ extension Command {
             ?? creation.artifacts.first.map { Paths.directory(of: $0.path) } ?? "."
         creation.hyperparameters = try hyperparameters(arguments)
         creation.profile = try profile(arguments)
+        if let problem = GitFacts.problem { throw CommandError(.usage, problem) }
         let pipeline = GitFacts.gather()
-        if pipeline.commit == nil {
-            complain(
-                "colophon: no git commit was found, so the manifest names none: set PIPELINE_GIT_COMMIT to record one")
-        }
         let result: ManifestCreation.Result
         do { result = try creation.run(pipeline: pipeline, at: Clock.now(), showsProgress: true) } catch {
             throw CommandError(error)
+        }
+        if result.file.manifest.pipeline.commit == nil {
+            complain(
+                "colophon: no git commit was found, so the manifest names none: set PIPELINE_GIT_COMMIT to record one")
         }
         return try report(result, arguments)
     }
@@ -99,7 +103,7 @@ extension Command {
             }
             result = object
         }
-        for (name, text) in try arguments.pairs("hyperparameter") {
+        for (name, text) in try arguments.pairs("hyperparameter", allowsEmpty: true) {
             guard result[name] == nil else { throw arguments.usage("the hyperparameter \(name) is given twice") }
             result.append(name, (try? JSONParser.parse(text)) ?? .string(text))
         }

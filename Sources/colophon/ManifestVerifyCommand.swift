@@ -25,7 +25,7 @@ extension Command {
     private static func verifyManifest(_ arguments: Arguments) throws(CommandError) -> ExitCode {
         let indexed = try Lookup.manifest(arguments.operands[0], arguments, verification: .off)
         let manifest = indexed.manifest
-        let files = ArtifactCheck(artifactsRoot: arguments.value("artifacts-root"), manifestPath: indexed.file)
+        let files = ArtifactCheck(artifactsRoot: try arguments.artifactsRoot(), manifestPath: indexed.file)
             .run(manifest, includingDataset: !arguments.has("skip-dataset"), showsProgress: true)
         let isFine = manifest.isDigestVerified && files.allSatisfy(\.state.isOK)
         if arguments.wantsJSON {
@@ -34,7 +34,10 @@ extension Command {
             _ = try Printer.print(.object(answer))
         } else {
             let failed = files.count { !$0.state.isOK } + (manifest.isDigestVerified ? 0 : 1)
-            let end = isFine ? "everything is ok" : "\(failed) of \(files.count + 1) are not ok"
+            let end =
+                isFine
+                ? "everything that has a hash is ok"
+                : "\(failed) of \(files.count + 1) \(failed == 1 ? "is" : "are") not ok"
             _ = try Printer.print(rows: Printer.table(rows(manifest, files)) + [end])
         }
         return isFine ? .fine : .failed
@@ -48,7 +51,12 @@ extension Command {
                 "changed", "manifest", manifest.digest.hex,
                 "it declares \((manifest.declaredSHA256 ?? "").onOneLine), which matches its contents in no known form",
             ]
-        return [digest]
+        let unhashed =
+            manifest.dataset.sha256 == nil
+            ? manifest.dataset.path.map {
+                [["unchecked", "dataset", $0.onOneLine, "the manifest gives no hash of it"]]
+            } ?? [] : []
+        return [digest] + unhashed
             + files.map { file in
                 let name = file.kind == .dataset ? "dataset" : "artifact \(file.name.onOneLine)"
                 return [file.state.word, name, file.path.onOneLine, (file.detail ?? "").onOneLine]

@@ -33,7 +33,17 @@ enum Printer {
             row.enumerated().map { column, text in
                 column == columns - 1
                     ? text : text + String(repeating: " ", count: widths[column] - text.unicodeScalars.count + 2)
-            }.joined()
+            }.joined().trimmingSpaces
         }
+    }
+}
+
+extension String {
+    /// Without the spaces at its end.
+    fileprivate var trimmingSpaces: String {
+        String(
+            decoding: utf8.prefix(
+                (utf8.lastIndex { $0 != 0x20 }.map { utf8.distance(from: utf8.startIndex, to: $0) } ?? -1) + 1),
+            as: UTF8.self)
     }
 }

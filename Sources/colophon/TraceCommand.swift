@@ -20,7 +20,8 @@ extension Command {
             hash of an artifact or dataset; or - for standard input: one answer for each line or header block, in order.
 
             How sure an answer is: exact (it names its manifest, and that is known), inferred (what was active then), mixed
-            (another one was activated about then), unknown. Exit code 4 when anything is unknown or ambiguous.
+            (another one was activated about then), unknown. Exit code 4 when anything is unknown or ambiguous; else 1 when --verify
+            finds a file that is not what its manifest says.
             """,
         examples: [
             (
@@ -36,14 +37,17 @@ extension Command {
     private static func runTrace(_ arguments: Arguments) throws(CommandError) -> ExitCode {
         if arguments.operands[0].allSatisfy(\.isWhitespace) { throw nothingToTrace(arguments) }
         let index = try Lookup.index(arguments)
-        let root = arguments.value("artifacts-root")
+        let root = try arguments.artifactsRoot()
+        var areFilesFine = true
         let verify: ((IndexedManifest) -> [CheckedFile])? =
             arguments.has("verify")
             ? { indexed in
-                ArtifactCheck(artifactsRoot: root, manifestPath: indexed.file)
+                let files = ArtifactCheck(artifactsRoot: root, manifestPath: indexed.file)
                     .run(indexed.manifest, includingDataset: true, showsProgress: true)
+                if !files.allSatisfy(\.state.isOK) { areFilesFine = false }
+                return files
             } : nil
-        let tracer = Tracer(index, verify: verify)
+        let tracer = Tracer(index, verify: verify) { name in ((try? FileStatus.of(name)) ?? nil)?.isRegular == true }
         let input = arguments.operands[0]
         let isStream = input == "-"
         let isNumbered = isStream || input.utf8.contains(0x0A)
@@ -61,7 +65,8 @@ extension Command {
             throw CommandError(.failed, error.description)
         }
         if session.answers == 0 { throw nothingToTrace(arguments) }
-        return session.unknowns == 0 ? .fine : .notFound
+        if session.unknowns > 0 { return .notFound }
+        return areFilesFine ? .fine : .failed
     }
 
     private static func nothingToTrace(_ arguments: Arguments) -> CommandError {
@@ -85,6 +90,7 @@ extension Command {
             let count: Int
             do { count = try Input.read(into: buffer) } catch { throw TraceInputError(error.description) }
             if count == 0 { break }
+            do { try session.refresh() } catch { throw TraceInputError(error.description) }
             try lines.take(Span(_unsafeBytes: UnsafeRawBufferPointer(rebasing: buffer[..<count])), &session, output)
             // Somebody may be waiting for the answers to what was read so far.
             if count < LineSplitter.chunk { try lines.flush(output) }

@@ -24,7 +24,13 @@ private func dispatch(_ words: [String]) throws(CommandError) -> ExitCode {
         return try dispatch(["version"])
     default: break
     }
-    guard let (command, length) = Command.find(words) else { throw unknownCommand(words) }
+    guard let (command, length) = Command.find(words) else {
+        let group = Help.group(first)
+        if !group.isEmpty, words.count > 1, words[1] == "--help" || words[1] == "-h" {
+            return try show(Help.text(group: group))
+        }
+        throw unknownCommand(words)
+    }
     let arguments = try Arguments(command, Array(words.dropFirst(length)))
     if arguments.wantsHelp { return try show(Help.text(command)) }
     return try command.run(arguments)
@@ -32,6 +38,8 @@ private func dispatch(_ words: [String]) throws(CommandError) -> ExitCode {
 
 private func help(_ words: [String]) throws(CommandError) -> ExitCode {
     if words.isEmpty { return try show(Help.overview) }
+    let group = Help.group(words[0])
+    if words.count == 1, !group.isEmpty { return try show(Help.text(group: group)) }
     guard let (command, _) = Command.find(words) else { throw unknownCommand(words) }
     return try show(Help.text(command))
 }
@@ -49,7 +57,10 @@ private func unknownCommand(_ words: [String]) -> CommandError {
     let group = Help.group(words[0])
     if !group.isEmpty {
         let names = group.map { $0.path[1] }.joined(separator: ", ")
-        return .usage("`colophon \(words[0])` needs one of \(names) (see `colophon --help`)")
+        let known = group.map { $0.path[1] }
+        let hint =
+            words.count > 1 ? Spelling.nearest(to: words[1], among: known).map { "; did you mean \($0)?" } ?? "" : ""
+        return .usage("`colophon \(words[0])` needs one of \(names)\(hint) (see `colophon --help`)")
     }
     let known = Command.all.map { $0.path[0] }
     let hint = Spelling.nearest(to: words[0], among: known).map { "; did you mean \($0)?" } ?? ""

@@ -16,13 +16,21 @@ struct BadInputTests {
         (["trace"], 2, ["INPUT is missing", "colophon trace --help"]),
         (["trace", ""], 2, ["nothing to trace"]),
         (["trace", "a", "b"], 2, ["unexpected \"b\"", "quotes"]),
+        (["trace", "a", "--verify", "warn"], 2, ["unexpected \"warn\" after --verify"]),
+        (
+            ["trace", "a", "--manifests", "@empty", "--artifacts-root", "@missing"], 1,
+            ["--artifacts-root", "is no directory"]
+        ),
+        (["index", "serach", "x"], 2, ["needs one of add, list, search, rebuild", "did you mean search?"]),
+        (["index", "add", "@empty"], 4, ["no manifest is at or below", "empty"]),
+        (["index", "rebuild"], 4, ["no ledger at"]),
         (["trace", "a", "--jsno"], 2, ["unknown option --jsno", "did you mean --json?"]),
         (["trace", "a", "--data-dir"], 2, ["--data-dir needs a value"]),
         (["trace", "a", "--data-dir", "--json"], 2, ["--data-dir needs a value"]),
         (["trace", "a", "--data-dir="], 2, ["--data-dir is empty"]),
         (["trace", "a", "--json=yes"], 2, ["--json takes no value"]),
         (["trace", "a", "--json", "--json"], 2, ["--json is given twice"]),
-        (["trace", "a"], 4, ["no ledger at", "colophon index add"]),
+        (["trace", "a"], 4, ["no ledger at", "colophon index add", "--data-dir"]),
         (["trace", "a", "--manifests", "@missing"], 1, ["missing", "no such file", "check the path"]),
         (["trace", "a", "--manifests", "x", "--manifest", "y"], 2, ["exclude each other"]),
         (["trace", "a", "--manifest", "@array.json"], 1, ["array.json", "this is an array"]),
@@ -62,7 +70,7 @@ struct BadInputTests {
         (["manifest", "show", "@nan.json"], 1, ["in hyperparameters.alpha", "NaN is no JSON number: write null"]),
         (["manifest", "verify", "@array.json"], 1, ["this is an array"]),
         (["manifest", "verify", "@missing"], 4, ["there is no file"]),
-        (["manifest", "diff", "@good.json"], 2, ["A B is missing"]),
+        (["manifest", "diff", "@good.json"], 2, ["A B is needed, and only", "good.json"]),
         (["manifest", "diff", "@good.json", "@tampered.json"], 1, ["tampered.json", "no known form"]),
         (["manifest", "create"], 2, ["--model-family is missing"]),
         (["manifest", "create", "--model-family", "als"], 2, ["--data is missing"]),
@@ -161,9 +169,11 @@ struct BadInputTests {
         let result = colophon.run("index", "add", scratch.path("mixed"), "--json")
         #expect(result.status == 1)
         #expect(result.complaints.count == 1 && result.errors.contains("mixed/broken.json: no valid JSON"))
-        #expect(result.output.hasPrefix(#"{"added":5,"known":0,"passed_over":1,"failed":1,"conflicts":0,"#))
+        #expect(
+            result.output.hasPrefix(#"{"added":5,"known":0,"pointers":0,"passed_over":1,"refused":1,"conflicts":0,"#))
         let again = colophon.run("index", "add", scratch.path("mixed"), "--json")
-        #expect(again.output.hasPrefix(#"{"added":0,"known":5,"passed_over":1,"failed":1,"conflicts":0,"#))
+        #expect(
+            again.output.hasPrefix(#"{"added":0,"known":5,"pointers":0,"passed_over":1,"refused":1,"conflicts":0,"#))
     }
 
     @Test("a manifest with a known digest and other bytes is a conflict, and the first one stays")

@@ -40,7 +40,7 @@ struct ExampleTests {
         #expect(train("--family", "popgen", "--model-version", "popgen-1").status == 0)
         #expect(
             colophon.run("index", "add", "artifacts").output.hasPrefix(
-                "added 2 manifests, 2 known already, 3 other JSON files"))
+                "added 2 manifests, 3 other JSON files passed over"))
         let server = Program.start(
             ["python3", example + "/serve.py", "--listen", "127.0.0.1:0", "--stamp", "--log", "log"],
             output: "/dev/null",

@@ -167,6 +167,7 @@ struct ArtifactCheckTests {
             switch ManifestFolder.readFound(scratch.write("f.json", text), verification: .strict) {
             case .manifest: "manifest"
             case .somethingElse: "other"
+            case .tooLarge: "too large"
             case .failed: "failed"
             }
         }
