@@ -59,6 +59,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: strict),
 
+        // What `make fuzz` runs, with the fuzzer linked in; here it is only kept compiling.
+        .target(name: "Fuzz", dependencies: ["Provenance"], path: "Fuzz", exclude: ["run"], swiftSettings: strict),
+
         // What `make bench` measures inside the process; it also makes the ledgers that tests and benchmarks start from.
         .executableTarget(
             name: "ledger-bench", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],

@@ -1,6 +1,6 @@
 """The ledger at a million manifests: look-ups beside a C loop, a whole process beside sqlite3, and searches.
 
-The ledger is made once, below build/bench, and takes some minutes and about 4 GB.
+The ledger is made once, below build/bench, and takes some minutes and about 1.7 GB; remove it when the schema changes.
 """
 
 import os

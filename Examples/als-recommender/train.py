@@ -80,4 +80,7 @@ def parse():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("train.py: interrupted; run it again")

@@ -131,12 +131,16 @@ struct TraceCommandTests {
         #expect(!row.flag("verified"))
         let artifacts = row["artifacts"]?.array?.compactMap { $0.object?.text("state") }
         #expect(artifacts == ["changed", "missing"] && row["data"]?.object?.text("state") == "ok")
+        #expect(colophon.run("trace", "v1", "--verify").status == 1)
         let text = colophon.run("trace", "v1", "--verify").output
         #expect(text.contains("model  changed  model.bin") && text.contains("map  missing  map.json"))
         #expect(text.contains("commit 80d8e56 on main, with uncommitted changes"))
         #expect(colophon.run("manifest", "verify", "v1", "--skip-dataset").status == 1)
         scratch.write("model.bin", "weights")
         scratch.write("map.json", "{}")
+        // From anywhere: files are found from where the manifest lies, also above its `manifests/`.
+        let elsewhere = colophon.run("manifest", "verify", "v1", in: "/")
+        #expect(elsewhere.status == 0, "\(elsewhere.output)")
         let verified = colophon.run("manifest", "verify", "run")
         #expect(verified.status == 0 && verified.output.hasSuffix("everything that has a hash is ok\n"))
     }

@@ -40,6 +40,9 @@ struct CSVProfileTests {
         ("\n\n", "the file has no header line that names its columns"),
         ("a,b\n1,2\n", "there is no column \"user\"; it has a, b"),
         ("a,user\n1,2\n3\n", "line 3 has 1 column, too few to hold user"),
+        ("user,user\n1,2\n", "several columns are called \"user\""),
+        ("user,b\n1,2\r3,4\n", "line 2 has a carriage return that ends no line: convert the line ends to LF or CRLF"),
+        ("user\n1\n\r2\n", "line 3 has a carriage return that ends no line: convert the line ends to LF or CRLF"),
         ("user\n\"open\n\n", "the quote that opens in line 2 never closes"),
     ]
 

@@ -149,6 +149,14 @@ struct TraceTests {
     @Test("what is not known is said to be unknown, and why")
     func admitsIgnorance() throws {
         let unknowns: [(input: String, reason: String)] = [
+            ("user said hi, model_version=als-1", "names no manifest"),
+            (
+                "2025-03-04T18:05:00Z,1,recommendation request /r/1, 5 ms, model_version=als-1, manifest_sha256=\(one.digest)",
+                "not where a server writes it"
+            ),
+            ("{\"model_version\":\"als-1\",\"manifest_sha256\":5}", "is no text"),
+            ("8", "give at least 6 digits"),
+            ("c0c0c", "give at least 6 digits"),
             ("als-99", "\"als-99\" is no version, digest, commit, data version or hash in the ledger"),
             ("51ac", "give at least 6 digits"),
             ("manifest_sha256=\(String(repeating: "0", count: 64))", "is not in the ledger"),
@@ -300,7 +308,98 @@ struct TraceTests {
         }
     }
 
-    @Test("no input makes it stumble, and every line gets an answer or is blank")
+    /// Lines that may look like the beginning of something longer, and are not.
+    static let openers = [
+        "{", "[", "{\"a\":", "[1,", "my-app: start", "warning: disk low", "server: up", "HTTP/1.1 server listening",
+        "X-Something: else", "Date: today",
+    ]
+
+    @Test(
+        "a line that only looks like the beginning of a block or a document costs no other its answer",
+        arguments: openers)
+    func answersEveryLine(_ opener: String) throws {
+        let line = try fixture.line(one)
+        let rows = try fixture.json(([opener] + Array(repeating: line, count: 3) + ["als-2"]).joined(separator: "\n"))
+        #expect(rows.map { $0["line"].map(JSONWriter.compact.text) } == ["1", "2", "3", "4", "5"])
+        #expect(rows.map { $0.text("model_version") } == ["", "als-1", "als-1", "als-1", "als-2"])
+    }
+
+    @Test("a body says nothing, whatever is in it")
+    func ignoresBodies() throws {
+        let body = "hello\nHTTP/1.1 200 OK\nX-Model-Version: als-1\n\n\(try fixture.line(one))\n"
+        let head = "HTTP/1.1 200 OK\nContent-Length: \(body.utf8.count)\nX-Model-Version: als-2\n\n"
+        #expect(try fixture.answers(head + body) == ["found | exact | model_version | als-2"])
+        #expect(
+            try fixture.answers(head + body + "als-1") == [
+                "found | exact | model_version | als-2", "found | exact | version | als-1",
+            ])
+        // Answers to HEAD have a length and no body.
+        #expect(try fixture.answers(head + head).count == 2)
+    }
+
+    @Test("a whole HAR file gets an answer for each of its responses")
+    func readsHARFiles() throws {
+        let entry = { (version: String) in
+            #"{"response":{"headers":[{"name":"X-Model-Version","value":"\#(version)"}]}}"#
+        }
+        let har = #"{"log":{"entries":[\#(entry("als-1")),\#(entry("als-2"))]}}"#
+        for text in [har, JSONWriter.pretty.text(try JSONParser.parse(har)), "   " + har] {
+            #expect(try fixture.answers(text).map { $0.suffix(5) } == ["als-1", "als-2"])
+        }
+    }
+
+    @Test("a version that is also the beginning of a digest is ambiguous")
+    func noticesShadowing() throws {
+        let shadow = try Manifest.parse(
+            Array("{\"model_version\":\"\(one.digest.short)\"}".utf8), hashing: SHA256.hash)
+        try fixture.ledger.addAll([shadow]) { manifest throws(LedgerError) in
+            _ = try fixture.ledger.add(manifest, file: nil, at: Instant(microseconds: 1))
+        }
+        #expect(try fixture.answer(one.digest.short) == "ambiguous")
+        #expect(try fixture.answer(one.digest.hex) == "found | exact | digest | als-1")
+    }
+
+    @Test("a manifest whose digest is not the declared one is never exact, by whatever name")
+    func doubtsTheUndeclared() throws {
+        let tampered = fixture.manifests[5]
+        for name in ["tampered", tampered.digest.hex, tampered.digest.short, "model_version=tampered"] {
+            #expect(try fixture.answer(name).hasPrefix("found | inferred | "), "\(name)")
+        }
+    }
+
+    @Test("of many manifests of one version, what else the line says decides among all of them")
+    func comparesMany() throws {
+        let texts = (0..<60).map { #"{"model_version":"same","n":\#($0),"data":{"dataset_version":"d\#($0 % 50)"}}"# }
+        let manifests = try texts.map { try Manifest.parse(Array($0.utf8), hashing: SHA256.hash) }
+        try fixture.ledger.addAll(manifests) { manifest throws(LedgerError) in
+            _ = try fixture.ledger.add(manifest, file: nil, at: Instant(microseconds: 1))
+        }
+        for number in 0..<50 {
+            let expected = number < 10 ? "ambiguous" : "found | exact | model_version | same"
+            #expect(try fixture.answer("model_version=same data_version=d\(number)") == expected, "d\(number)")
+        }
+        #expect(try fixture.answer("model_version=same data_version=d50") == "unknown")
+        #expect(try fixture.answer("same") == "ambiguous")
+    }
+
+    @Test("a ledger that changes while lines come in is asked again")
+    func noticesChanges() throws {
+        var session = TraceSession(fixture.tracer, style: .json)
+        func answer() throws -> String {
+            var output: [UInt8] = []
+            try session.refresh()
+            try session.take(Array("model_version=als-9".utf8).span, to: &output)
+            return try JSONParser.parse(output).object?.text("status") ?? ""
+        }
+        #expect(try answer() == "unknown")
+        let other = try Ledger.writing(fixture.scratch.path("data"), hashing: SHA256.hash)
+        try other.addAll([try Specimen.manifest(9)]) { manifest throws(LedgerError) in
+            _ = try other.add(manifest, file: nil, at: Instant(microseconds: 1))
+        }
+        #expect(try answer() == "found")
+    }
+
+    @Test("no input makes it stumble, and what it prints is clean")
     func survivesRubbish() throws {
         var chance = Chance(seed: 9)
         let seeds = [
