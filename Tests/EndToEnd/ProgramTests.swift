@@ -78,7 +78,7 @@ struct ProgramTests {
             }
         }
         var seen = ""
-        while !seen.contains(" of 1 TiB"), kill(onTerminal, 0) == 0 {
+        while !seen.contains(" of 1 TiB"), !Program.hasEnded(onTerminal) {
             seen = scratch.read("terminal") ?? ""
             sched_yield()
         }

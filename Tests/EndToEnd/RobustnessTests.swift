@@ -37,19 +37,13 @@ struct RobustnessTests {
             let result = colophon.run("index", "list", "--limit", "1", "--json")
             // Until the first of them has made it, there is no ledger.
             #expect(result.status == 0 || result.errors.contains("there is no ledger"), "\(result.errors)")
-            if writers.allSatisfy({ kill($0, 0) != 0 || isDone($0) }) { seen = 2500 }
+            if writers.allSatisfy(Program.hasEnded) { seen = 2500 }
         }
         for (writer, name) in zip(writers, ["a", "b"]) {
             #expect(Program.wait(for: writer) == 0, "\(colophon.scratch.read(name + ".err") ?? "")")
         }
         #expect(try Ledger.reading(colophon.dataDirectory, hashing: SHA256.hash).count() == 2500)
         #expect(integrity() == "ok\n")
-    }
-
-    /// Whether a child has ended and waits to be asked for.
-    private func isDone(_ pid: pid_t) -> Bool {
-        var info = siginfo_t()
-        return waitid(P_PID, id_t(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_signo == SIGCHLD
     }
 
     @Test(
@@ -61,7 +55,7 @@ struct RobustnessTests {
         let pid = start(["index", "add", colophon.scratch.path("m")], "killed")
         // Each round lets it come further: to some size of the ledger and its log, and then it dies.
         let size = round * 300_000
-        while !isDone(pid), written(ledger) + written(ledger + "-wal") < size { sched_yield() }
+        while !Program.hasEnded(pid), written(ledger) + written(ledger + "-wal") < size { sched_yield() }
         kill(pid, SIGKILL)
         _ = Program.wait(for: pid)
         if Scratch.bytes(of: ledger) != nil { #expect(integrity() == "ok\n") }
@@ -97,7 +91,7 @@ struct RobustnessTests {
         var chance = Chance(seed: UInt64(round))
         for number in 1...8 {
             let pid = start(create("v\(number)"), "create")
-            for _ in 0..<Int.random(in: 0...20_000, using: &chance) where !isDone(pid) { sched_yield() }
+            for _ in 0..<Int.random(in: 0...20_000, using: &chance) where !Program.hasEnded(pid) { sched_yield() }
             kill(pid, SIGKILL)
             _ = Program.wait(for: pid)
             let shown = colophon.run("manifest", "show", scratch.path("run"), "--json")
