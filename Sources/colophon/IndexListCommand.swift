@@ -15,7 +15,8 @@ extension Command {
         details: """
             Finds the manifests that hold every word, in their version, family, branch, data version, dataset path or the names
             of their artifacts, without regard to case. A single word of at least six hexadecimal digits is also looked for at
-            the beginning of digests, commits and hashes. Words have at least three characters.
+            the beginning of digests, commits and hashes. Words have at least three characters; a shorter one, alone, is a whole
+            version or data version.
             """,
         examples: [
             ("colophon index search kafka-202503", "everything that was trained on the data of that month"),
@@ -38,7 +39,7 @@ extension Command {
         let (limit, cursor) = (try arguments.limit(), try arguments.cursor())
         let words = arguments.operands.flatMap { $0.split(whereSeparator: \.isWhitespace).map(String.init) }
         guard !words.isEmpty else { throw arguments.usage("there is no word to search for") }
-        if let short = words.first(where: { $0.unicodeScalars.count < Ledger.shortestWord }) {
+        if words.count > 1, let short = words.first(where: { $0.unicodeScalars.count < Ledger.shortestWord }) {
             throw arguments.usage(
                 "\"\(short.onOneLine)\" is too short: a word has at least \(Ledger.shortestWord) characters")
         }

@@ -43,7 +43,7 @@ struct BadInputTests {
         (["index", "list"], 4, ["no ledger at"]),
         (["index", "search"], 2, ["TEXT… is missing"]),
         (["index", "search", " "], 2, ["no word"]),
-        (["index", "search", "ab"], 2, ["\"ab\" is too short"]),
+        (["index", "search", "als", "ab"], 2, ["\"ab\" is too short"]),
         (["index", "add"], 2, ["PATH… is missing"]),
         (["index", "add", "@missing"], 1, ["missing", "no such file"]),
         (["index", "add", "@array.json"], 1, ["array.json", "this is an array"]),

@@ -136,6 +136,10 @@ struct LedgerTests {
         #expect(try search(one.artifacts[0].sha256.hex) == ["als-1"])
         #expect(try search(one.artifacts[1].sha256.hex) == ["als-2", "als-1"])
         #expect(try search(String(other.dataset.sha256?.hex.prefix(8) ?? "")) == ["als-2"])
+        // What is too short to be a part of a name is a whole one.
+        try fixture.add([try Specimen.manifest(3, data: "v1")])
+        #expect(try search("v1") == ["als-3"])
+        #expect(try search("v").isEmpty)
         // What would be operators stand for themselves.
         for text in ["als OR main", "als*", "NOT", "names:als", "^als", "-als", "100%"] {
             #expect(try search(text).isEmpty, "\(text)")

@@ -133,6 +133,15 @@ struct ManifestDigestTests {
         #expect(layouts.count == 48, "24 layouts, with a newline and without")
     }
 
+    /// Written by Python 3.11 once, and kept: what was verified yesterday is verified for ever.
+    @Test("the manifests that are kept are verified still", arguments: 0..<24)
+    func verifiesKeptManifests(_ number: Int) throws {
+        let name = "Tests/Fixtures/manifests/python-\(number < 10 ? "0" : "")\(number).json"
+        let bytes = try #require(Scratch.bytes(of: Program.root + "/" + name))
+        let manifest = try Manifest.parse(bytes, hashing: SHA256.hash)
+        #expect(manifest.isDigestVerified && manifest.declaredSHA256 == manifest.digest.hex)
+    }
+
     @Test("a changed value no longer matches its digest")
     func noticesChanges() throws {
         for row in Oracle.rows("json_oracle.py", "forms", "6", "48") {

@@ -24,10 +24,16 @@ struct TidyTests {
     static let sources = files.filter { $0.path.hasPrefix("Sources/") && $0.path.hasSuffix(".swift") }
     static let swift = files.filter { $0.path.hasSuffix(".swift") }
 
+    /// The modules that a file imports, also by `@testable import X`, `package import X` and `import struct X.Y`.
     private static func imports(_ file: File) -> [String] {
         file.lines.compactMap { line in
-            let words = line.split(separator: " ")
-            return words.first == "import" && words.count == 2 ? String(words[1]) : nil
+            let words = line.split(separator: " ").map(String.init)
+            guard let index = words.firstIndex(of: "import"), let name = words.last, index + 1 < words.count,
+                words[..<index].allSatisfy({
+                    $0.hasPrefix("@") || ["public", "package", "internal", "private"].contains($0)
+                })
+            else { return nil }
+            return name.split(separator: ".").first.map(String.init)
         }
     }
 
@@ -47,17 +53,22 @@ struct TidyTests {
     func boundsFunctions() {
         for file in Self.sources {
             var start: (line: Int, indent: String)?
+            var measured = 0
             for (number, line) in file.lines.enumerated() {
                 let indent = String(line.prefix { $0 == " " })
                 let words = line.split(separator: " ")
-                if start == nil, words.contains("func") || words.contains(where: { $0.hasPrefix("init(") }),
-                    line.hasSuffix("{")
-                {
+                let begins =
+                    words.contains("func") || words.contains { $0.hasPrefix("init(") || $0.hasPrefix("init?(") }
+                if start == nil, begins, !line.contains("//"), line != indent + "}", line.last != "}" {
                     start = (number, indent)
                 } else if let begun = start, line == begun.indent + "}" {
                     #expect(number - begun.line <= 70, "\(file.path):\(begun.line + 1)")
                     start = nil
+                    measured += 1
                 }
+            }
+            if file.lines.contains(where: { $0.contains("func ") && $0.hasSuffix("{") }) {
+                #expect(measured > 0, "\(file.path)")
             }
         }
     }
@@ -74,7 +85,14 @@ struct TidyTests {
         "colophon": ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Glibc"],
     ]
 
-    @Test("imports point one way, features never import one another, and nobody imports Foundation")
+    @Test("nobody imports Foundation, tests neither")
+    func avoidsFoundation() {
+        for file in Self.swift {
+            for name in Self.imports(file) { #expect(!name.hasPrefix("Foundation"), "\(file.path) imports \(name)") }
+        }
+    }
+
+    @Test("imports point one way, and features never import one another")
     func directsImports() {
         for file in Self.sources {
             let allowed = Self.allowed[file.module]
