@@ -182,7 +182,8 @@ package struct ManifestCreation: Sendable {
         let pointer = Paths.join(directory, ManifestFile.pointerName)
         do throws(SystemError) {
             if try FileStatus.of(pointer)?.isDirectory == true {
-                throw SystemError("write", pointer, code: 21, advice: "it is a directory: move it aside")
+                throw SystemError(
+                    "write", pointer, code: SystemError.isADirectory, advice: "it is a directory: move it aside")
             }
             try Files.makeDirectory(folder)
             if try Files.place(bytes, at: path, .asNew) {

@@ -32,7 +32,8 @@ package struct ManifestFile: Sendable {
         _ path: String, verification: Verification = .strict
     ) throws(ManifestFileError) -> ManifestFile {
         if path.isEmpty {
-            throw .system(SystemError("read", "''", code: 2, advice: "name a manifest's file or directory"))
+            throw .system(
+                SystemError("read", "''", code: SystemError.noSuchFile, advice: "name a manifest's file or directory"))
         }
         let status: FileStatus?
         do { status = try FileStatus.of(path) } catch { throw .system(error) }

@@ -19,7 +19,9 @@ package enum ManifestFolder {
 
     /// All `*.json` files at `path`; `path` itself when it is no directory.
     package static func walk(_ path: String) throws(SystemError) -> Walk {
-        guard let status = try FileStatus.of(path) else { throw SystemError("read", path, code: 2) }
+        guard let status = try FileStatus.of(path) else {
+            throw SystemError("read", path, code: SystemError.noSuchFile)
+        }
         var walk = Walk()
         guard status.isDirectory else {
             walk.files = [path]

@@ -165,6 +165,14 @@ package struct JSONSyntax: ~Copyable {
         return true
     }
 
+    /// Checks that `bytes` are one value with nothing but white space around it, but for names that stand twice.
+    package static func check(_ bytes: Span<UInt8>) throws(JSONError) {
+        var syntax = JSONSyntax()
+        try syntax.skipValue(bytes)
+        syntax.skipSpace(bytes)
+        guard syntax.offset == bytes.count else { throw syntax.expected("nothing after the value", bytes) }
+    }
+
     /// Moves past one value of any kind, checking all of it but for names that stand twice.
     package mutating func skipValue(_ bytes: Span<UInt8>, depth: Int = 0) throws(JSONError) {
         skipSpace(bytes)

@@ -1,4 +1,5 @@
-/// Reads what a log line says about its provenance, in each of the formats of DESIGN 6.1. Allocates nothing.
+/// Reads what a log line says about its provenance, in each of the formats of DESIGN 6.1. Allocates nothing, but
+/// for a JSON name that is written with escapes.
 package enum LineReader {
     /// The facts of `line`, which has no line end.
     package static func read(_ line: Span<UInt8>) -> LineFacts {
@@ -66,13 +67,13 @@ package enum LineReader {
         let end = suffix(line, end: lineEnd, into: &facts)
         // Only what stands after the duration is the server's own word: a path or a title may hold anything.
         let duration = duration(line, end: end)
-        if let duration, duration.start >= middle - 1 {
+        if let duration, duration.start >= middle {
             facts.duration = duration.microseconds
         } else {
             facts = LineFacts(.recommendation)
         }
         facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC)
-        readMiddle(line, middle..<(duration?.start ?? lineEnd), into: &facts)
+        readMiddle(line, middle..<max(middle, duration?.start ?? lineEnd), into: &facts)
         return facts
     }
 

@@ -22,6 +22,10 @@ package struct SystemError: Error, Sendable, CustomStringConvertible {
         "cannot \(action) \(path.onOneLine): \(Self.reason(code))" + (advice.map { ": " + $0 } ?? "")
     }
 
+    // For those who find such a thing out without a call that fails.
+    package static let noSuchFile = ENOENT
+    package static let isADirectory = EISDIR
+
     package var isMissing: Bool { code == ENOENT || code == ENOTDIR }
 
     private static func reason(_ code: Int32) -> String {

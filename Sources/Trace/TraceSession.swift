@@ -248,11 +248,9 @@ private struct Document {
 
     mutating func completeness() -> Completeness {
         checked = bytes.count
-        var syntax = JSONSyntax()
         do throws(JSONError) {
-            try syntax.skipValue(bytes.span)
-            syntax.skipSpace(bytes.span)
-            return syntax.offset == bytes.count ? .complete : .broken
+            try JSONSyntax.check(bytes.span)
+            return .complete
         } catch {
             // What fails at the very end only lacks more.
             return error.offset == bytes.count ? .open : .broken

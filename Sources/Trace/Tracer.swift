@@ -38,7 +38,8 @@ package final class Tracer {
     package func answerFast(_ line: Span<UInt8>, number: Int, to output: inout [UInt8]) -> Bool {
         let facts = LineReader.read(line)
         guard !facts.isRepeated, let named = facts.namedDigest, let traced = recall(line, named),
-            traced.manifest.isDigestVerified, facts.agrees(with: traced.spelled, line),
+            verify == nil || traced.files != nil, traced.manifest.isDigestVerified,
+            facts.agrees(with: traced.spelled, line),
             facts.requestIDAgrees(with: named, line),
             let attribution = Self.stated(facts.attribution, line)
         else { return false }
@@ -161,7 +162,7 @@ package final class Tracer {
             return answer(ambiguous("\(what) is that of several manifests", agreeing))
         }
         let (attribution, note) = attribution(facts, traced, foundBy)
-        return answer(.found(traced, foundBy, attribution, note: note))
+        return answer(.found(checked(traced), foundBy, attribution, note: note))
     }
 
     /// By what the manifest is looked up that these fields name; nil when it is nothing that could be.
@@ -252,7 +253,7 @@ package final class Tracer {
         let attribution: Attribution = isMixed ? .mixed : .inferred
         return TraceAnswer(
             input: facts.input,
-            outcome: .found(traced, .variantAndTime, attribution, note: Self.note(attribution)))
+            outcome: .found(checked(traced), .variantAndTime, attribution, note: Self.note(attribution)))
     }
 
     private func live(variant: String, at time: Instant) throws(TraceIndexError) -> (TracedManifest, LiveInterval)? {
@@ -328,14 +329,16 @@ package final class Tracer {
         return TraceAnswer(
             input: input,
             outcome: .found(
-                traced, .requestID, .inferred, note: "it was the active manifest when the request was admitted"))
+                checked(traced), .requestID, .inferred, note: "it was the active manifest when the request was admitted"
+            ))
     }
 
     private func found(_ traced: TracedManifest, _ by: FoundBy) -> TraceAnswer {
         let isVerified = traced.manifest.isDigestVerified
         return TraceAnswer(
             input: .name,
-            outcome: .found(traced, by, isVerified ? .exact : .inferred, note: isVerified ? nil : Self.undeclaredNote))
+            outcome: .found(
+                checked(traced), by, isVerified ? .exact : .inferred, note: isVerified ? nil : Self.undeclaredNote))
     }
 
     private static let undeclaredNote = "the manifest declares another digest than it has"
@@ -376,10 +379,25 @@ package final class Tracer {
     private func traced(_ indexed: IndexedManifest) throws(TraceIndexError) -> TracedManifest {
         if let known = remembered[indexed.manifest.digest] { return known }
         let traced = TracedManifest(
-            indexed, intervals: try index.intervals(of: indexed, limit: Self.mostIntervals), files: verify?(indexed))
-        if remembered.count >= Self.mostRemembered { remembered.removeAll(keepingCapacity: true) }
-        remembered[indexed.manifest.digest] = traced
+            indexed, intervals: try index.intervals(of: indexed, limit: Self.mostIntervals), files: nil)
+        remember(traced)
         return traced
+    }
+
+    private func remember(_ traced: TracedManifest) {
+        if remembered.count >= Self.mostRemembered { remembered.removeAll(keepingCapacity: true) }
+        remembered[traced.manifest.digest] = traced
+    }
+
+    /// The manifest with the state of its files, if that was asked for. Only what is answered is hashed, and once: not the
+    /// candidates that it was chosen from.
+    private func checked(_ traced: TracedManifest) -> TracedManifest {
+        guard let verify else { return traced }
+        if let known = remembered[traced.manifest.digest], known.files != nil { return known }
+        let checked = TracedManifest(traced.indexed, intervals: traced.intervals, files: verify(traced.indexed))
+        remember(checked)
+        lastRecalled = nil
+        return checked
     }
 }
 

@@ -138,8 +138,20 @@ struct TraceCommandTests {
         #expect(colophon.run("manifest", "verify", "v1", "--skip-dataset").status == 1)
         scratch.write("model.bin", "weights")
         scratch.write("map.json", "{}")
+        // Candidates that were not chosen are not hashed, and do not count.
+        let rival = scratch.write(
+            "rival.json",
+            #"{"model_version":"v1","data":{"dataset_version":"other","dataset_path":"gone","dataset_sha256":"\#(String(repeating: "0", count: 64))"}}"#
+        )
+        scratch.write("model.bin", "weights")
+        scratch.write("map.json", "{}")
+        #expect(colophon.run("index", "add", rival).status == 0)
+        let version = try #require(row["data"]?.object?.text("dataset_version"))
+        let chosen = colophon.run("trace", "model_version=v1 data_version=\(version)", "--verify")
+        #expect(chosen.status == 0, "\(chosen.output)")
+        #expect(colophon.run("trace", "model_version=v1 data_version=other", "--verify").status == 1)
         // From anywhere: files are found from where the manifest lies, also above its `manifests/`.
-        let elsewhere = colophon.run("manifest", "verify", "v1", in: "/")
+        let elsewhere = colophon.run("manifest", "verify", row.text("manifest_sha256"), in: "/")
         #expect(elsewhere.status == 0, "\(elsewhere.output)")
         let verified = colophon.run("manifest", "verify", "run")
         #expect(verified.status == 0 && verified.output.hasSuffix("everything that has a hash is ok\n"))
