@@ -9,6 +9,7 @@ public func fuzzOne(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     fuzzLine(bytes)
     fuzzHeaders(bytes)
     fuzzManifest(bytes)
+    fuzzHTTP(bytes)
     return 0
 }
 
