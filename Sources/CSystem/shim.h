@@ -1,10 +1,22 @@
 #pragma once
 /* Linux calls that Swift's Glibc module leaves out, or that are variadic. Header only: nothing is compiled from C. */
 #include <fcntl.h>
-#include <sys/ioctl.h>
-#include <sys/vfs.h>
 #include <linux/magic.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+int pthread_setname_np(pthread_t, const char *);
+int dup3(int, int, int);
+int accept4(int, struct sockaddr *, socklen_t *, int);
 
 static inline int colophon_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
 

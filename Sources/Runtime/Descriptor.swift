@@ -91,6 +91,8 @@ package struct FileStatus: Sendable {
         private let size: Int64
         private let seconds: Int
         private let nanoseconds: Int
+        private let changeSeconds: Int
+        private let changeNanoseconds: Int
 
         init(_ status: stat) {
             device = UInt64(status.st_dev)
@@ -98,6 +100,8 @@ package struct FileStatus: Sendable {
             size = Int64(status.st_size)
             seconds = status.st_mtim.tv_sec
             nanoseconds = status.st_mtim.tv_nsec
+            changeSeconds = status.st_ctim.tv_sec
+            changeNanoseconds = status.st_ctim.tv_nsec
         }
     }
 

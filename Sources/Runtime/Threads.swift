@@ -1,3 +1,4 @@
+import CSystem
 import Glibc
 import Synchronization
 
@@ -51,5 +52,45 @@ package enum Threads {
             Unmanaged<Work>.fromOpaque(context).takeRetainedValue().takeAll()
             return nil
         }
+    }
+}
+
+extension Threads {
+    /// A thread of its own, until its body ends.
+    package struct Handle: ~Copyable {
+        fileprivate var thread: pthread_t
+
+        /// Waits until the body has ended.
+        package consuming func join() { pthread_join(thread, nil) }
+    }
+
+    private final class Body: Sendable {
+        let name: String
+        let run: @Sendable () -> Void
+
+        init(name: String, run: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.run = run
+        }
+    }
+
+    /// Starts a thread. Its name, at most 15 bytes, is what `top -H` shows.
+    package static func start(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) -> Handle {
+        var thread = pthread_t()
+        let context = Unmanaged.passRetained(Body(name: name, run: body)).toOpaque()
+        let code = pthread_create(
+            &thread, nil,
+            { context in
+                guard let context else { return nil }
+                let body = Unmanaged<Body>.fromOpaque(context).takeRetainedValue()
+                pthread_setname_np(pthread_self(), body.name)
+                body.run()
+                return nil
+            }, context)
+        guard code == 0 else {
+            Unmanaged<Body>.fromOpaque(context).release()
+            throw SystemError("start", "a thread", code: code)
+        }
+        return Handle(thread: thread)
     }
 }

@@ -1,0 +1,66 @@
+import CSystem
+import Glibc
+
+/// Signals as something to wait for: blocked for all threads, and read from a descriptor by one.
+package struct Signals: ~Copyable {
+    private let descriptor: Descriptor
+
+    package enum Signal: Sendable {
+        case terminate
+        case hangup
+    }
+
+    package var number: Int32 { descriptor.number }
+
+    /// Before any other thread is started: threads inherit what is blocked.
+    package init() throws(SystemError) {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in [SIGTERM, SIGINT, SIGHUP] { sigaddset(&set, signal) }
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+        signal(SIGPIPE, SIG_IGN)
+        let number = signalfd(-1, &set, Int32(SFD_NONBLOCK | SFD_CLOEXEC))
+        guard number >= 0 else { throw SystemError("open", "a descriptor for signals") }
+        descriptor = Descriptor(owning: number)
+    }
+
+    /// The next signal that has come; nil when none has.
+    package borrowing func next() -> Signal? {
+        var info = signalfd_siginfo()
+        let size = MemoryLayout<signalfd_siginfo>.size
+        guard Glibc.read(descriptor.number, &info, size) == size else { return nil }
+        return Int32(info.ssi_signo) == SIGHUP ? .hangup : .terminate
+    }
+}
+
+/// Wakes a thread that waits for descriptors. Any thread may call.
+package final class Wake: Sendable {
+    package let number: Int32
+
+    package init() throws(SystemError) {
+        number = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
+        guard number >= 0 else { throw SystemError("create", "an event descriptor") }
+    }
+
+    deinit { close(number) }
+
+    package func signal() {
+        var one: UInt64 = 1
+        _ = write(number, &one, 8)
+    }
+
+    package func clear() {
+        var count: UInt64 = 0
+        _ = read(number, &count, 8)
+    }
+}
+
+/// Waits for a few descriptors to become readable.
+package enum Readiness {
+    /// Returns which of `descriptors` are readable; none after `milliseconds`.
+    package static func wait(_ descriptors: [Int32], milliseconds: Int32) -> [Bool] {
+        var polled = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        let count = poll(&polled, nfds_t(polled.count), milliseconds)
+        return count > 0 ? polled.map { $0.revents != 0 } : descriptors.map { _ in false }
+    }
+}
