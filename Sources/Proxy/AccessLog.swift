@@ -1,0 +1,181 @@
+import Provenance
+import Runtime
+
+/// One line for each exchange, gathered and written in large pieces. No query, no body, no field but the request id stands in it.
+struct AccessLog: ~Copyable {
+    private let descriptor: Int32
+    private let buffer: UnsafeMutableRawBufferPointer
+    private var count = 0
+    private var second = Int64.min
+    /// `2026-11-21T14:58:26.`
+    private var time = InlineArray<20, UInt8>(repeating: 0x30)
+
+    private static let capacity = 64 << 10
+    /// More than any line.
+    private static let longest = 1024
+
+    init(descriptor: Int32) {
+        self.descriptor = descriptor
+        buffer = .allocate(byteCount: Self.capacity, alignment: 16)
+    }
+
+    deinit { buffer.deallocate() }
+
+    var isEmpty: Bool { count == 0 }
+    /// Whether there is no room for another line.
+    var isFull: Bool { count > Self.capacity - Self.longest }
+
+    /// Writes what was gathered. False when some of it is lost.
+    mutating func flush() -> Bool {
+        guard count > 0 else { return true }
+        defer { count = 0 }
+        return LogFile.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]), to: descriptor)
+    }
+
+    mutating func write(wall: Int64) {
+        let now = wall >= 0 ? wall / 1_000_000 : 0
+        if now != second {
+            second = now
+            // Once a second: the text of an instant is made on the heap.
+            let text = Instant(microseconds: now * 1_000_000).description.utf8
+            for (index, byte) in text.prefix(19).enumerated() { time[index] = byte }
+            time[19] = 0x2E
+        }
+        for index in 0..<20 { write(byte: time[index]) }
+        let milliseconds = Int(wall / 1000 % 1000)
+        write(byte: UInt8(0x30 + milliseconds / 100))
+        write(byte: UInt8(0x30 + milliseconds / 10 % 10))
+        write(byte: UInt8(0x30 + milliseconds % 10))
+        write("Z ")
+    }
+
+    mutating func write(byte: UInt8) {
+        guard count < buffer.count else { return }
+        buffer[count] = byte
+        count &+= 1
+    }
+
+    mutating func write(_ bytes: UnsafeRawPointer, count length: Int) {
+        guard let base = buffer.baseAddress, length <= buffer.count &- count else { return }
+        (base + count).copyMemory(from: bytes, byteCount: length)
+        count &+= length
+    }
+
+    mutating func write(_ text: StaticString) { write(UnsafeRawPointer(text.utf8Start), count: text.utf8CodeUnitCount) }
+
+    mutating func write(number: Int) {
+        var divisor = 1
+        while number / divisor >= 10 { divisor &*= 10 }
+        while divisor > 0 {
+            write(byte: UInt8(truncatingIfNeeded: 0x30 &+ number / divisor % 10))
+            divisor /= 10
+        }
+    }
+}
+
+extension BufferPool {
+    // What is noted of an exchange at the front of its client's buffer.
+
+    /// The method and path, for the log.
+    static let lineOffset = idCapacity
+    static let lineCapacity = 244
+    /// The beginning of the digest of the manifest that was stamped.
+    static let suffixOffset = lineOffset + lineCapacity
+    static let suffixCount = 12
+    static let notesCount = suffixOffset + suffixCount
+}
+
+extension Worker where Net: ~Copyable {
+    /// Keeps what the log will say of a request: its head will be gone by then.
+    mutating func noteLine(_ client: End, _ head: UnsafeRawPointer, method: Int, target: Int, end: Int) {
+        client.pointee.lineCount = 0
+        guard hasAccessLog, let buffer = client.pointee.buffer else { return }
+        let line = buffer + BufferPool.lineOffset
+        let methodCount = min(method, 32)
+        line.copyMemory(from: head, byteCount: methodCount)
+        line.storeBytes(of: 0x20, toByteOffset: methodCount, as: UInt8.self)
+        var index = methodCount + 1
+        var source = target
+        while source < end, index < BufferPool.lineCapacity {
+            let byte = head.load(fromByteOffset: source, as: UInt8.self)
+            // Queries may hold what nobody should log.
+            if byte == 0x3F { break }
+            // What could end the quotes, or the line, is written as a dot.
+            line.storeBytes(
+                of: byte == 0x22 || byte == 0x5C || byte >= 0x7F ? 0x2E : byte, toByteOffset: index, as: UInt8.self)
+            index &+= 1
+            source &+= 1
+        }
+        client.pointee.lineCount = UInt8(index)
+    }
+
+    /// How an exchange ended, as the log says it.
+    enum Ending {
+        case whole
+        case fault(Fault.Side)
+        case cutByUpstream
+        case cutByClient
+
+        var word: StaticString {
+            switch self {
+            case .whole: "ok"
+            case .fault(let side): side.name
+            case .cutByUpstream: "cut-by-upstream"
+            case .cutByClient: "cut-by-client"
+            }
+        }
+    }
+
+    /// `TIME CLIENT "METHOD PATH" STATUS BYTES MICROSECONDS REQUEST-ID MANIFEST ATTRIBUTION ENDING`
+    mutating func log(_ client: End, status: Int, _ ending: Ending) {
+        guard hasAccessLog, let buffer = client.pointee.buffer else { return }
+        if accessLog.isFull, !accessLog.flush() { counters.add(.logFailures) }
+        accessLog.write(wall: wall)
+        let count = Int(client.pointee.peerName.count)
+        withUnsafeBytes(of: &client.pointee.peerName.bytes) { bytes in
+            if let base = bytes.baseAddress { accessLog.write(base, count: count) }
+        }
+        accessLog.write(" \"")
+        accessLog.write(buffer + BufferPool.lineOffset, count: Int(client.pointee.lineCount))
+        accessLog.write("\" ")
+        accessLog.write(number: status)
+        accessLog.write(byte: 0x20)
+        accessLog.write(number: client.pointee.sent)
+        accessLog.write(byte: 0x20)
+        accessLog.write(number: Int(max(0, now &- client.pointee.since)))
+        accessLog.write(byte: 0x20)
+        if client.pointee.idCount == 0 { accessLog.write(byte: 0x2D) }
+        accessLog.write(buffer, count: Int(client.pointee.idCount))
+        accessLog.write(byte: 0x20)
+        if let claim = client.pointee.claim {
+            accessLog.write(buffer + BufferPool.suffixOffset, count: BufferPool.suffixCount)
+            accessLog.write(byte: 0x20)
+            writeClaim(claim)
+        } else {
+            accessLog.write("- -")
+        }
+        accessLog.write(byte: 0x20)
+        accessLog.write(ending.word)
+        accessLog.write(byte: 0x0A)
+    }
+
+    private mutating func writeClaim(_ claim: Attribution) {
+        switch claim {
+        case .unknown: accessLog.write("unknown")
+        case .mixed: accessLog.write("mixed")
+        case .inferred: accessLog.write("inferred")
+        case .exact: accessLog.write("exact")
+        }
+    }
+
+    /// Notes what a response was stamped with.
+    @inline(__always)
+    func noteStamp(_ client: End, _ row: UnsafePointer<StampRow>?, _ claim: Attribution) {
+        client.pointee.claim = claim
+        guard hasAccessLog, let buffer = client.pointee.buffer else { return }
+        for index in 0..<BufferPool.suffixCount {
+            buffer.storeBytes(
+                of: row?.pointee.idSuffix[index] ?? 0x2D, toByteOffset: BufferPool.suffixOffset + index, as: UInt8.self)
+        }
+    }
+}

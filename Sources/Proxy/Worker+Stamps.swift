@@ -1,0 +1,84 @@
+import HTTP
+import Provenance
+import Runtime
+
+/// What a response is stamped with, and how surely.
+extension Worker where Net: ~Copyable {
+    /// Writes the stamp of this response: of exactly one manifest, and as surely as that is known.
+    @inline(__always)
+    mutating func writeStamp(
+        _ response: ResponseHead, _ client: End, _ answered: Answered, _ head: UnsafeRawPointer
+    ) {
+        var claim: Attribution
+        let row: UnsafePointer<StampRow>?
+        switch settings.attribution {
+        case .pointer:
+            row = admittedRow(client)
+            claim = .inferred
+        case .header:
+            row = knownManifest(answered, head)
+            claim = .exact
+        case .variantHeader:
+            row = activeManifest(answered, head)
+            claim = .inferred
+        }
+        guard let row, row.pointee.hasManifest else {
+            counters.add(.unknown)
+            noteStamp(client, nil, .unknown)
+            if let base = unknownBlock.baseAddress { writer.write(base, count: unknownBlock.count) }
+            return
+        }
+        if claim == .inferred {
+            if row.pointee.serial > client.pointee.serial || now < row.pointee.settledAt { claim = .mixed }
+            if row.pointee.settlesByReconnecting, let upstream = peer(of: client),
+                !control.isReconnected(Int(upstream.pointee.upstream), since: row.pointee.serial)
+            {
+                claim = .mixed
+            }
+            if !row.pointee.isCurrent { claim = .unknown }
+        }
+        // What a cache kept, or a part of something, was made earlier.
+        if response.status == 304 || response.status == 206 || answered.isAged { claim = weaker(claim, .mixed) }
+        claim = weaker(claim, row.pointee.ceiling)
+        count(claim)
+        noteStamp(client, row, claim)
+        let block = row.pointee.block(claim)
+        if let base = block.baseAddress { writer.write(base, count: block.count) }
+    }
+
+    @inline(__always)
+    private func count(_ claim: Attribution) {
+        switch claim {
+        case .unknown: counters.add(.unknown)
+        case .mixed: counters.add(.mixed)
+        case .inferred: counters.add(.inferred)
+        case .exact: counters.add(.exact)
+        }
+    }
+
+    @inline(__always)
+    private func weaker(_ left: Attribution, _ right: Attribution) -> Attribution {
+        switch (left, right) {
+        case (.unknown, _), (_, .unknown): .unknown
+        case (.mixed, _), (_, .mixed): .mixed
+        case (.inferred, _), (_, .inferred): .inferred
+        case (.exact, .exact): .exact
+        }
+    }
+
+    private mutating func knownManifest(_ answered: Answered, _ head: UnsafeRawPointer) -> UnsafePointer<StampRow>? {
+        let name = UnsafeRawBufferPointer(start: head + Int(answered.by.start), count: answered.by.count)
+        let row = name.isEmpty ? nil : table._withUnsafeGuaranteedRef { $0.known.find(name) }
+        if row == nil { counters.add(.unknownNames) }
+        return row
+    }
+
+    private mutating func activeManifest(_ answered: Answered, _ head: UnsafeRawPointer) -> UnsafePointer<StampRow>? {
+        let name = UnsafeRawBufferPointer(start: head + Int(answered.by.start), count: answered.by.count)
+        for index in settings.variants.indices where settings.variants[index].name.utf8.elementsEqual(name) {
+            return variants.baseAddress.map { $0 + index }
+        }
+        counters.add(.unknownNames)
+        return nil
+    }
+}

@@ -1,0 +1,106 @@
+import Crypto
+import Glibc
+import Provenance
+import Runtime
+import TestSupport
+import Testing
+
+@testable import Proxy
+
+/// The real worker, pool and timers over a network that fails by lot. A failure names its seed: `COLOPHON_SEED=… make test` runs
+/// that one alone.
+@Suite("Simulation of the proxy")
+struct SimulationTests {
+    static let stepLimit = 60_000
+
+    static let manifests: [Stamp] = (0..<40).compactMap { number in
+        let text = "{\"model_version\":\"m\(number)\"}"
+        guard let manifest = try? Manifest.parse(Array(text.utf8), verification: .strict, hashing: SHA256.hash) else {
+            return nil
+        }
+        return try? Stamp(manifest)
+    }
+
+    static let settings: ProxySettings = {
+        let addresses = (try? SocketAddress.resolve("127.0.0.1:1")) ?? []
+        var settings = ProxySettings(
+            upstreams: [.init(name: "default", addresses: addresses)], variants: [.init(name: "default", upstream: 0)])
+        settings.limits.connections = 16
+        return settings
+    }()
+
+    /// What a run has to say.
+    struct Outcome {
+        var problems: [String]
+        var answered: Int
+    }
+
+    static func run(seed: UInt64) -> Outcome {
+        let scene = Scene(seed: seed)
+        func table(_ index: Int) -> StampTable {
+            let source = StampTable.Source(
+                stamp: manifests[index], serial: UInt64(index + 1), isCurrent: true, ceiling: .exact)
+            return StampTable(variants: [source], known: [], headers: StampHeaders())
+        }
+        let board = StampBoard(table(0), workers: 1)
+        scene.noteActivation("m0")
+        scene.activate = { scene in
+            let index = scene.activations.count
+            guard index < manifests.count else { return }
+            board.publish(table(index))
+            scene.noteActivation("m\(index)")
+        }
+        let counters = WorkerCounters()
+        let control = WorkerControl(upstreams: 1, workers: 1)
+        var worker = Worker<SimulatedNetwork>(
+            net: SimulatedNetwork(world: scene.world), settings: settings, number: 0, board: board, counters: counters,
+            control: control, listeners: [.init(descriptor: 1)], wakeDescriptor: 2, seed: (seed, 1, 2, 3),
+            tellSupervisor: {})
+        var steps = 0
+        var mostBuffers = 0
+        while steps < stepLimit, !scene.clientsAreOver || worker.clients > 0 {
+            _ = worker.turn()
+            mostBuffers = max(mostBuffers, worker.buffers.inUse)
+            steps += 1
+        }
+        var problems = scene.problems + scene.world.problems
+        if steps == stepLimit { problems.append("after \(steps) steps not every exchange has ended") }
+        if mostBuffers > 2 * 16 { problems.append("\(mostBuffers) buffers were in use") }
+        control.give(.drain)
+        while steps < stepLimit, worker.turn() { steps += 1 }
+        if worker.clients != 0 || counters.clients != 0 { problems.append("\(worker.clients) clients are left") }
+        if counters.upstreams != 0 { problems.append("\(counters.upstreams) upstream connections are left") }
+        if worker.buffers.inUse != 0 { problems.append("\(worker.buffers.inUse) buffers are left") }
+        if board.reclaim() != 0 { problems.append("old stamps are not freed") }
+        return Outcome(problems: problems, answered: scene.answered)
+    }
+
+    /// The seed of this commit, so that every commit looks where none has looked before.
+    static let baseSeed: UInt64 = {
+        let commit = Program.run(["git", "rev-parse", "HEAD"], in: Program.root).output.prefix(15)
+        return UInt64(commit, radix: 16) ?? 1
+    }()
+
+    static let seedsPerShard = 750
+
+    @Test("every response is one manifest's, every exchange ends, nothing is left behind", arguments: 0..<4)
+    func holdsUnderFaults(shard: Int) {
+        if let given = getenv("COLOPHON_SEED"), let seed = UInt64(String(cString: given)) {
+            let outcome = Self.run(seed: seed)
+            #expect(outcome.problems.isEmpty, "seed \(seed): \(outcome.problems)")
+            return
+        }
+        var answered = 0
+        for index in 0..<Self.seedsPerShard {
+            let seed = Self.baseSeed &+ UInt64(shard * Self.seedsPerShard + index)
+            let outcome = Self.run(seed: seed)
+            answered += outcome.answered
+            guard outcome.problems.isEmpty else {
+                Issue.record("COLOPHON_SEED=\(seed): \(outcome.problems.prefix(5))")
+                return
+            }
+        }
+        // The simulation must not be one in which nothing happens.
+        #expect(answered > Self.seedsPerShard)
+    }
+}
