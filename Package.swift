@@ -27,15 +27,27 @@ let package = Package(
         .target(name: "Crypto", dependencies: ["CCrypto", "Provenance"], swiftSettings: strict),
         .target(name: "SQLite", dependencies: ["CSQLite"], swiftSettings: strict),
 
+        // The wire, without sockets.
+        .target(name: "HTTP", swiftSettings: strict),
+
         // Features. None imports another.
         .target(name: "Manifests", dependencies: ["Provenance", "Runtime", "Crypto"], swiftSettings: strict),
         .target(name: "Ledger", dependencies: ["Provenance", "Runtime", "SQLite"], swiftSettings: strict),
         .target(name: "Trace", dependencies: ["Provenance"], swiftSettings: strict),
+        .target(name: "Proxy", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
+
+        .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
+
+        // What `serve` runs: settings, start, supervision, end.
+        .target(
+            name: "Sidecar",
+            dependencies: ["Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Proxy", "Admin"],
+            swiftSettings: strict),
 
         // The command line, which composes them.
         .executableTarget(
             name: "colophon",
-            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace"],
+            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Sidecar"],
             swiftSettings: strict),
 
         // Tests: one target for each module, and the program as its users see it.
@@ -54,13 +66,20 @@ let package = Package(
             name: "TraceTests",
             dependencies: ["colophon", "Trace", "Ledger", "Provenance", "Crypto", "Runtime", "TestSupport"],
             swiftSettings: strict),
+        .testTarget(name: "RuntimeTests", dependencies: ["Runtime", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "HTTPTests", dependencies: ["HTTP", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "ProxyTests", dependencies: ["Proxy", "HTTP", "Provenance", "Crypto", "Runtime", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "EndToEnd", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],
+            exclude: ["proxy"],
             swiftSettings: strict),
         .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: strict),
 
         // What `make fuzz` runs, with the fuzzer linked in; here it is only kept compiling.
-        .target(name: "Fuzz", dependencies: ["Provenance"], path: "Fuzz", exclude: ["run"], swiftSettings: strict),
+        .target(
+            name: "Fuzz", dependencies: ["Provenance", "HTTP"], path: "Fuzz", exclude: ["run"], swiftSettings: strict),
 
         // What `make bench` measures inside the process; it also makes the ledgers that tests and benchmarks start from.
         .executableTarget(

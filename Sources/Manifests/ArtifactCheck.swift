@@ -31,8 +31,11 @@ package struct ArtifactCheck: Sendable {
         let size: Int64
     }
 
-    /// Hashes every artifact, and the dataset unless that is left out, several at a time.
-    package func run(_ manifest: Manifest, includingDataset: Bool, showsProgress: Bool) -> [CheckedFile] {
+    /// Hashes every artifact, and the dataset unless that is left out, several at a time. What is in `cache` and was not changed
+    /// since is not read again.
+    package func run(
+        _ manifest: Manifest, includingDataset: Bool, showsProgress: Bool, cache: HashCache? = nil
+    ) -> [CheckedFile] {
         var items = manifest.artifacts.map { item(.artifact, $0.name, $0.path, $0.sha256) }
         if includingDataset, let sha256 = manifest.dataset.sha256 {
             items.append(item(.dataset, "", manifest.dataset.path ?? "", sha256))
@@ -43,7 +46,7 @@ package struct ArtifactCheck: Sendable {
         let work = items
         let searched = roots.map { $0.isEmpty ? "the working directory" : $0 }
         Threads.forEach(work.count) { index in
-            let checked = Self.check(work[index], bar, searched)
+            let checked = Self.check(work[index], bar, searched, cache)
             results.withLock { $0[index] = checked }
         }
         bar?.finish()
@@ -58,18 +61,29 @@ package struct ArtifactCheck: Sendable {
         return Item(kind: kind, name: name, path: path, sha256: sha256, foundAt: found, size: size)
     }
 
-    private static func check(_ item: Item, _ bar: ProgressBar?, _ searched: [String]) -> CheckedFile {
+    private static func check(
+        _ item: Item, _ bar: ProgressBar?, _ searched: [String], _ cache: HashCache?
+    ) -> CheckedFile {
         CheckedFile(
             kind: item.kind, name: item.name, path: item.path, foundAt: item.foundAt, expected: item.sha256,
-            state: state(item, bar), searched: Paths.isAbsolute(item.path) ? [Paths.directory(of: item.path)] : searched
+            state: state(item, bar, cache),
+            searched: Paths.isAbsolute(item.path) ? [Paths.directory(of: item.path)] : searched
         )
     }
 
-    private static func state(_ item: Item, _ bar: ProgressBar?) -> FileState {
+    private static func state(_ item: Item, _ bar: ProgressBar?, _ cache: HashCache?) -> FileState {
         guard let path = item.foundAt else { return .missing }
+        let modification = cache == nil ? nil : ((try? FileStatus.of(path)) ?? nil)?.modification
+        if let cache, let modification, let digest = cache.digest(of: modification) {
+            return digest == item.sha256 ? .ok : .changed(found: digest)
+        }
         do throws(SystemError) {
             let (digest, _) = try FileHash.of(path, orThrow: { $0 as SystemError }) { piece throws(SystemError) in
                 bar?.advance(by: Int64(piece.count))
+            }
+            // A file that was written to meanwhile is not remembered.
+            if let cache, let modification, ((try? FileStatus.of(path)) ?? nil)?.modification == modification {
+                cache.remember(digest, of: modification)
             }
             return digest == item.sha256 ? .ok : .changed(found: digest)
         } catch {

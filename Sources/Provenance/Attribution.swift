@@ -9,7 +9,8 @@ package enum Attribution: String, Sendable, CaseIterable, Comparable {
     /// The answer itself names its manifest, and the ledger knows it.
     case exact
 
-    private var strength: Int {
+    /// How much is claimed, from 0.
+    package var strength: Int {
         switch self {
         case .unknown: 0
         case .mixed: 1

@@ -27,7 +27,11 @@ enum Help {
         let width = names.map(\.count).max() ?? 0
         text += "\nOptions:\n"
         for (name, option) in zip(names, options) {
-            text += row(name, option.help + (option.repeats ? "; may be repeated" : ""), width: width)
+            let help = option.help + (option.repeats ? "; may be repeated" : "")
+            // Beside the longest names of some commands no line would be wide enough.
+            text +=
+                width <= 40
+                ? row(name, help, width: width) : "  \(name)\n      \(help)\n"
         }
         text += "\nExamples:\n"
         for example in command.examples { text += "  # \(example.purpose)\n  \(example.line)\n" }

@@ -9,14 +9,13 @@ extension Command {
         options: [.json], examples: [("colophon version", "what to write into a bug report")],
         run: printVersion)
 
-    private static let number = "0.1.0"
-
     private static func printVersion(_ arguments: Arguments) throws(CommandError) -> ExitCode {
         let answer = JSONObject([
-            .init("colophon", .string(number)), .init("sqlite", .string(Database.version)),
+            .init("colophon", .string(Version.current)), .init("sqlite", .string(Database.version)),
             .init("openssl", .string(SHA256.libraryVersion)),
         ])
         if arguments.wantsJSON { return try Printer.print(.object(answer)) }
-        return try Printer.print("colophon \(number) (SQLite \(Database.version), OpenSSL \(SHA256.libraryVersion))")
+        return try Printer.print(
+            "colophon \(Version.current) (SQLite \(Database.version), OpenSSL \(SHA256.libraryVersion))")
     }
 }

@@ -1,0 +1,323 @@
+import Crypto
+import Ledger
+import Manifests
+import Provenance
+import Proxy
+import Runtime
+import Synchronization
+
+/// Brings what the pointers name to life (DESIGN 4.4): read, check, hash, record, and then swap one table for another. What fails
+/// at any step changes nothing but what is said of it.
+///
+/// Used by one thread at a time: by the one that starts the sidecar, then by the loader's own. Others read `states`.
+final class ActivationLoader: @unchecked Sendable {
+    /// What is known of one variant, for those who report it.
+    struct State: Sendable {
+        let variant: String
+        let path: String
+        var manifest: Manifest?
+        /// Where it was read.
+        var file: String?
+        var activeSince: Instant?
+        /// Whether the pointer names what is active.
+        var isCurrent = false
+        /// Why not, when not.
+        var problem: String?
+        /// Which activation of this process it was.
+        var serial: UInt64 = 0
+        var settledAt = Int64.min
+        var settlesByReconnecting = false
+        var stamp: Stamp?
+
+        /// What was stamped before may still be answered with, from now on, for as long as the settings say.
+        mutating func settle(_ settle: SidecarSettings.Settle, alreadyMicroseconds elapsed: Int64 = 0) {
+            settledAt = .min
+            settlesByReconnecting = false
+            switch settle {
+            case .after(let microseconds): settledAt = Clock.monotonic() + max(0, microseconds - elapsed)
+            case .upstreamRestart: settlesByReconnecting = true
+            }
+        }
+    }
+
+    /// What an activation is to the ledger.
+    private struct Recorded {
+        let since: Instant
+        /// Nothing was active for the variant before.
+        let isFirst: Bool
+        /// It was the active one already, when the sidecar started.
+        let isKnown: Bool
+    }
+
+    private let settings: SidecarSettings
+    private let ledger: Ledger
+    private let log: EventLog
+    private let cache = HashCache()
+    private var watches: [PointerWatch]
+    private var lastSerial: UInt64 = 0
+    private var board: StampBoard?
+    private var known: [StampTable.Known] = []
+    /// What `known` was made of, by the ledger's record: manifests do not change.
+    private var knownByRecord: [Int64: StampTable.Known] = [:]
+    private var knownRevision: Int64 = -1
+    /// The ledger's revision tells only of what others wrote.
+    private var hasAdded = false
+    private let shared: Mutex<[State]>
+    private let activations = Atomic<Int>(0)
+    private let failures = Atomic<Int>(0)
+    private let isStopping = Atomic<Bool>(false)
+    let wake: Wake
+
+    init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog) throws(SystemError) {
+        self.settings = settings
+        self.ledger = ledger
+        self.log = log
+        wake = try Wake()
+        let states = settings.variants.map { variant in
+            State(variant: variant, path: settings.value(of: variant, in: settings.manifest) ?? "")
+        }
+        watches = states.map { PointerWatch($0.path) }
+        shared = Mutex(states)
+    }
+
+    var states: [State] { shared.withLock { $0 } }
+    var activationCount: Int { activations.load(ordering: .relaxed) }
+    var failureCount: Int { failures.load(ordering: .relaxed) }
+
+    // MARK: - Start
+
+    /// Loads every variant's manifest before anything is served. Throws when one cannot be loaded and none is optional.
+    func loadFirst() throws(SidecarError) {
+        for index in states.indices {
+            load(index, cause: "start")
+            let state = states[index]
+            guard state.manifest != nil || settings.manifestOptional else {
+                throw .noManifest(
+                    variant: state.variant, path: state.path, reason: state.problem ?? "there is no manifest")
+            }
+        }
+    }
+
+    /// The table of what is active now.
+    func table() -> StampTable {
+        loadKnown()
+        let sources = states.map { state in
+            StampTable.Source(
+                stamp: state.stamp, serial: state.serial, isCurrent: state.isCurrent,
+                ceiling: state.manifest.map(Self.ceiling) ?? .unknown, settledAt: state.settledAt,
+                settlesByReconnecting: state.settlesByReconnecting)
+        }
+        return StampTable(variants: sources, known: known, headers: settings.headers)
+    }
+
+    /// What does not say its own digest rightly is never surely itself.
+    private static func ceiling(_ manifest: Manifest) -> Attribution { manifest.isDigestVerified ? .exact : .inferred }
+
+    /// Publishes from now on to `board`.
+    func attach(_ board: StampBoard) { self.board = board }
+
+    // MARK: - Watching
+
+    /// Waits for changes and loads them, until `stop`.
+    func run() {
+        var watch: FileWatch?
+        do { watch = try FileWatch() } catch {
+            // Looking from time to time is enough, only later.
+            log.write(.warn, "watch-failed", [("reason", .string(error.description))])
+        }
+        while !isStopping.load(ordering: .acquiring) {
+            for pointer in watches { for directory in pointer.directories { watch?.add(directory) } }
+            let isReady = Readiness.wait([wake.number, watch?.number ?? -1], milliseconds: Int32(settings.poll / 1000))
+            if isReady[0] { wake.clear() }
+            if isReady[1] { watch?.clear() }
+            if isStopping.load(ordering: .acquiring) { return }
+            for index in watches.indices {
+                // What failed may succeed now: an artifact arrives late, a disk has room again.
+                let isDue = isReady[0] || watches[index].hasChanged() || states[index].problem != nil
+                if isDue { load(index, cause: isReady[0] ? "signal" : "pointer") }
+            }
+            // What others have added to the ledger since, an upstream may name.
+            if loadKnown() { board?.publish(table()) }
+            board?.reclaim()
+        }
+    }
+
+    func stop() {
+        isStopping.store(true, ordering: .releasing)
+        wake.signal()
+    }
+
+    // MARK: - Loading
+
+    private func load(_ index: Int, cause: String) {
+        let state = states[index]
+        watches[index].remember()
+        do throws(LoadFailure) {
+            let file = try read(state)
+            watches[index].remember(file.path)
+            if file.manifest.digest == state.manifest?.digest {
+                confirm(index, file)
+                return
+            }
+            let stamp = try makeStamp(file)
+            // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
+            if state.manifest != nil { change(index) { $0.isCurrent = false } }
+            try checkArtifacts(file)
+            let recorded = try record(file, state, cause: cause)
+            activate(index, file, stamp, recorded, cause: cause)
+        } catch {
+            guard state.problem.map({ !$0.hasSameBytes(as: error.reason) }) ?? true else { return }
+            failures.add(1, ordering: .relaxed)
+            change(index) {
+                $0.isCurrent = false
+                $0.problem = error.reason
+            }
+            guard cause != "start" || settings.manifestOptional else { return }
+            log.write(
+                .warn, "reload-failed",
+                [
+                    ("variant", .string(state.variant)), ("manifest", .string(state.path)),
+                    ("still_active", .optional(state.manifest?.version)), ("reason", .string(error.reason)),
+                ])
+        }
+    }
+
+    private struct LoadFailure: Error {
+        let reason: String
+
+        init(_ reason: String) { self.reason = reason }
+    }
+
+    private func read(_ state: State) throws(LoadFailure) -> ManifestFile {
+        do { return try ManifestFile.load(state.path, verification: settings.verify) } catch {
+            throw LoadFailure(error.description)
+        }
+    }
+
+    private func makeStamp(_ file: ManifestFile) throws(LoadFailure) -> Stamp {
+        do {
+            return try Stamp(file.manifest, headers: settings.headers, commitLength: settings.commitLength)
+        } catch { throw LoadFailure("\(file.path.onOneLine): \(error)") }
+    }
+
+    private func checkArtifacts(_ file: ManifestFile) throws(LoadFailure) {
+        guard settings.artifacts != .off else { return }
+        let checked = ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: file.path)
+            .run(file.manifest, includingDataset: false, showsProgress: false, cache: cache)
+        for item in checked where !item.state.isOK {
+            if case .missing = item.state, settings.artifacts == .ifPresent { continue }
+            throw LoadFailure(
+                "\(file.path.onOneLine): the artifact \(item.name.onOneLine) (\(item.path.onOneLine)) is \(item.state.word): "
+                    + "put the right file there, or start with --artifacts off")
+        }
+    }
+
+    /// Writes the activation to the ledger, unless it is already the active one there.
+    private func record(_ file: ManifestFile, _ state: State, cause: String) throws(LoadFailure) -> Recorded {
+        let now = Clock.now()
+        do throws(LedgerError) {
+            let path = Paths.absolute(file.path)
+            try ledger.addAll([file.manifest]) { manifest throws(LedgerError) in
+                _ = try ledger.add(manifest, file: path, at: now)
+            }
+            hasAdded = true
+            // The last activation, whatever the clock says now.
+            let last = try ledger.activation(of: state.variant, at: Instant(microseconds: .max))
+            if state.manifest == nil, let last, try ledger.manifest(last.record).digest == file.manifest.digest {
+                return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
+            }
+            let since = try ledger.activate(
+                file.manifest.digest, variant: state.variant, at: now, cause: cause, actor: nil,
+                instance: settings.instance)
+            return Recorded(since: since, isFirst: last == nil, isKnown: false)
+        } catch {
+            throw LoadFailure(error.description)
+        }
+    }
+
+    private func activate(
+        _ index: Int, _ file: ManifestFile, _ stamp: Stamp, _ recorded: Recorded, cause: String
+    ) {
+        lastSerial += 1
+        let serial = lastSerial
+        activations.add(1, ordering: .relaxed)
+        let before = states[index].manifest
+        let settle = settings.settle
+        change(index) { state in
+            state.manifest = file.manifest
+            state.file = file.path
+            state.activeSince = recorded.since
+            state.isCurrent = true
+            state.problem = nil
+            state.serial = serial
+            state.stamp = stamp
+            // Before the first one there was no model of another manifest that could still answer.
+            guard !recorded.isFirst else { return }
+            let elapsed = Clock.now().microseconds - recorded.since.microseconds
+            state.settle(settle, alreadyMicroseconds: recorded.isKnown ? max(0, elapsed) : 0)
+        }
+        log.write(
+            .info, "activation",
+            [
+                ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
+                ("manifest_sha256", .string(file.manifest.digest.hex)),
+                ("previous", .optional(before?.version)), ("cause", .string(cause)),
+                ("file", .string(file.path)), ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
+            ])
+    }
+
+    /// The pointer names what is active, perhaps again: then the model server may have followed it elsewhere meanwhile, and comes
+    /// back as after an activation.
+    private func confirm(_ index: Int, _ file: ManifestFile) {
+        guard !states[index].isCurrent || states[index].problem != nil else { return }
+        lastSerial += 1
+        let serial = lastSerial
+        let settle = settings.settle
+        change(index) { state in
+            state.isCurrent = true
+            state.problem = nil
+            state.serial = serial
+            state.settle(settle)
+        }
+        log.write(
+            .info, "manifest-confirmed",
+            [("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version))])
+    }
+
+    private func change(_ index: Int, _ body: (inout State) -> Void) {
+        shared.withLock { body(&$0[index]) }
+        if let board { board.publish(table()) }
+    }
+
+    // MARK: - What an upstream may name
+
+    private static let knownLimit = 4096
+
+    /// The manifests that the ledger knows, the latest ones, as stamps.
+    @discardableResult
+    private func loadKnown() -> Bool {
+        guard case .header = settings.attribution, let revision = try? ledger.revision(),
+            revision != knownRevision || hasAdded
+        else { return false }
+        knownRevision = revision
+        hasAdded = false
+        let latest = (try? ledger.list(after: nil, limit: Self.knownLimit))?.items ?? []
+        var found: [Int64: StampTable.Known] = [:]
+        known = latest.compactMap { summary in
+            guard var one = knownByRecord[summary.record] ?? makeKnown(summary.record) else { return nil }
+            // A version that an older manifest has too names neither.
+            one.hasOwnVersion = (try? ledger.records(version: summary.version, limit: 2).count) == 1
+            found[summary.record] = one
+            return one
+        }
+        knownByRecord = found
+        return true
+    }
+
+    private func makeKnown(_ record: Int64) -> StampTable.Known? {
+        guard let manifest = try? ledger.manifest(record),
+            let stamp = try? Stamp(manifest, headers: settings.headers, commitLength: settings.commitLength)
+        else { return nil }
+        return StampTable.Known(stamp: stamp, ceiling: Self.ceiling(manifest))
+    }
+}

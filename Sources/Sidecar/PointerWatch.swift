@@ -1,0 +1,47 @@
+import Manifests
+import Provenance
+import Runtime
+
+/// Sees whether what a pointer leads to has changed, by looking: a file, a link, the directory of a training run, or a projected
+/// volume whose `..data` link is swapped.
+struct PointerWatch {
+    private let path: String
+    private var seen: [FileStatus.Modification?] = []
+    /// The file that was read last: what is written into it in place changes no directory.
+    private var file: String?
+
+    init(_ path: String) { self.path = path }
+
+    /// Everything that decides which manifest the pointer names.
+    private var places: [String] {
+        [path, Paths.join(path, ManifestFile.pointerName), Paths.join(path, ManifestFile.folderName)]
+            + (file.map { [$0] } ?? [])
+    }
+
+    /// Where inotify sees such changes.
+    var directories: [String] {
+        [
+            Paths.directory(of: path), path, Paths.join(path, ManifestFile.folderName),
+            Paths.directory(of: Paths.resolved(path) ?? path),
+        ]
+    }
+
+    private func look() -> [FileStatus.Modification?] {
+        places.map { ((try? FileStatus.of($0)) ?? nil)?.modification }
+    }
+
+    func hasChanged() -> Bool { look() != seen }
+
+    /// What is there now is what will be loaded; called before it is read, so that no later change is missed.
+    mutating func remember() { seen = look() }
+
+    /// It led to this file.
+    mutating func remember(_ file: String) {
+        guard self.file.map({ !$0.hasSameBytes(as: file) }) ?? true else { return }
+        self.file = nil
+        let others = places.count
+        self.file = file
+        // The others are as they were before it was read: a change since then is still news.
+        seen = seen.prefix(others) + look().suffix(1)
+    }
+}

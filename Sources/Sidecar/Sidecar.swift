@@ -1,0 +1,212 @@
+import Admin
+import Crypto
+import Ledger
+import Provenance
+import Proxy
+import Runtime
+import Synchronization
+
+/// The composition root: starts everything in order, waits for signals, and ends everything in order.
+package struct Sidecar: ~Copyable {
+    private let settings: SidecarSettings
+    private let log: EventLog
+    private let accessLog: LogFile?
+    private let signals: Signals
+    private let supervisor: Wake
+    private let loader: ActivationLoader
+    private let fleet: WorkerFleet
+    private let report: StatusReport
+
+    /// Loads the manifests, opens the ledger and the addresses; nothing is served yet. The signals are the process's.
+    package init(_ settings: SidecarSettings, dataDirectory: String) throws(SidecarError) {
+        let log = EventLog(format: settings.logFormat, level: settings.logLevel)
+        let supervisor = try Self.system { () throws(SystemError) in try Wake() }
+        let workers = settings.workers ?? Threads.processors
+        let connections = try Self.connections(settings, log)
+        var proxy = try settings.proxySettings(workers: workers, connections: connections)
+        let accessLog = try Self.system { () throws(SystemError) in
+            try settings.accessLog.map { path throws(SystemError) in try LogFile(path) }
+        }
+        proxy.accessLog = accessLog?.number
+        let ledger: Ledger
+        do { ledger = try Ledger.writing(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
+        let loader = try Self.system { () throws(SystemError) in
+            try ActivationLoader(settings, ledger: ledger, log: log)
+        }
+        try loader.loadFirst()
+        // From here on signals are read; until then, however long hashing takes, they end the process as usual.
+        let signals = try Self.system { () throws(SystemError) in try Signals() }
+        let fleet = try WorkerFleet(settings, proxy, workers: workers, table: loader.table(), supervisor: supervisor)
+        self.settings = settings
+        self.accessLog = accessLog
+        self.log = log
+        self.signals = signals
+        self.supervisor = supervisor
+        self.loader = loader
+        self.fleet = fleet
+        report = StatusReport(settings, proxy, loader: loader, fleet: fleet)
+    }
+
+    private static func system<Result: ~Copyable>(
+        _ body: () throws(SystemError) -> Result
+    ) throws(SidecarError) -> Result {
+        do throws(SystemError) { return try body() } catch { throw .system(error) }
+    }
+
+    private static let usualConnections = 10_000
+    /// Descriptors besides those of connections.
+    private static let spareDescriptors = 256
+
+    /// How many client connections there may be: each may need a second descriptor, for the upstream.
+    private static func connections(_ settings: SidecarSettings, _ log: EventLog) throws(SidecarError) -> Int {
+        let wanted = settings.connections ?? usualConnections
+        let allowed = try system { () throws(SystemError) in
+            try DescriptorLimit.raise(towards: 2 * wanted + spareDescriptors)
+        }
+        guard allowed < 2 * wanted + spareDescriptors else { return wanted }
+        let possible = (allowed - spareDescriptors) / 2
+        guard settings.connections == nil, possible > 0 else {
+            throw .setting(
+                SettingError(
+                    key: "--limits-connections",
+                    reason:
+                        "\(wanted) needs \(2 * wanted + spareDescriptors) open files, and the system allows \(allowed): "
+                        + "lower it to \(max(1, possible)), or raise the limit (ulimit -Hn)"))
+        }
+        log.write(
+            .warn, "fewer-connections",
+            [("limits.connections", .integer(possible)), ("open_files_allowed", .integer(allowed))])
+        return possible
+    }
+
+    // MARK: - Running
+
+    /// Serves until a signal ends it. What was cut when time was up is logged.
+    package consuming func run() throws(SidecarError) {
+        let report = report
+        let routes = AdminRoutes(
+            token: settings.adminToken, readiness: { report.readiness() }, status: { report.status() })
+        let admin = try openAdmin()
+        let server = try Self.system { () throws(SystemError) in try AdminServer(routes) }
+        loader.attach(fleet.board)
+        let loader = loader
+        let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
+        let workers = try fleet.start()
+        let adminName = admin.name
+        let serving = try serveAdmin(admin, server)
+        logStart(admin: adminName)
+        let isClean = supervise()
+        server.stop()
+        loader.stop()
+        workers.joinAll()
+        // Not waited for: it may be hashing gigabytes, and leaves nothing half done.
+        _ = consume loading
+        serving?.join()
+        logEnd(isClean: isClean)
+    }
+
+    private struct AdminListening: ~Copyable {
+        var listener: Listener?
+        var name: String?
+    }
+
+    private func openAdmin() throws(SidecarError) -> AdminListening {
+        guard settings.adminListen != "off" else { return AdminListening(listener: nil, name: nil) }
+        let key = "admin-listen"
+        let address: SocketAddress
+        do { address = try SocketAddress.resolve(settings.adminListen)[0] } catch { throw .address(key: key, error) }
+        guard address.isLoopback || !settings.adminToken.isEmpty else {
+            throw .setting(
+                SettingError(
+                    key: "--" + key,
+                    reason:
+                        "\(settings.adminListen.onOneLine) can be reached from elsewhere: set --admin-token, or listen on loopback"
+                ))
+        }
+        do {
+            let listener = try Listener.open(address, sharesPort: false)
+            let name = listener.name
+            return AdminListening(listener: consume listener, name: name)
+        } catch { throw .listen(key: key, error) }
+    }
+
+    private func serveAdmin(
+        _ admin: consuming AdminListening, _ server: AdminServer
+    ) throws(SidecarError) -> Threads.Handle? {
+        guard let listener = admin.listener.take() else { return nil }
+        let box = ListenerBox(listener)
+        return try Self.system { () throws(SystemError) in
+            try Threads.start("admin") { box.withListener { server.run(on: $0) } }
+        }
+    }
+
+    /// Waits for signals and for news of the workers. True when they ended by themselves.
+    private borrowing func supervise() -> Bool {
+        var drainUntil: Int64?
+        while true {
+            let left = drainUntil.map { Int32(clamping: max(0, ($0 - Clock.monotonic() + 999) / 1000)) } ?? -1
+            let ready = Readiness.wait([signals.number, supervisor.number], milliseconds: left)
+            if ready[1] { supervisor.clear() }
+            while let signal = signals.next() {
+                switch signal {
+                case .hangup:
+                    loader.wake.signal()
+                    reopenAccessLog()
+                case .terminate:
+                    // Asked a second time, it ends at once.
+                    if drainUntil != nil { return fleet.stop() }
+                    drainUntil = Clock.monotonic() + settings.drain
+                    log.write(.info, "drain", [("connections", .integer(fleet.totals.clients))])
+                    fleet.drain()
+                }
+            }
+            fleet.logUpstreams(log)
+            if fleet.hasEnded { return true }
+            if let drainUntil, Clock.monotonic() >= drainUntil { return fleet.stop() }
+        }
+    }
+
+    private borrowing func reopenAccessLog() {
+        do { try accessLog?.reopen() } catch {
+            log.write(.warn, "access-log-failed", [("reason", .string(error.description))])
+        }
+    }
+
+    // MARK: - What is said of it
+
+    private borrowing func logStart(admin: String?) {
+        log.write(
+            .info, "start",
+            [
+                ("version", .string(Version.current)),
+                ("listen", .string(fleet.names.joined(separator: ","))),
+                ("upstream", .string(settings.upstream.map(\.value).joined(separator: ","))),
+                ("admin", .optional(admin)), ("workers", .integer(fleet.count)),
+                ("manifests", .string(loader.states.map { $0.manifest?.version ?? "none" }.joined(separator: ","))),
+            ])
+    }
+
+    private borrowing func logEnd(isClean: Bool) {
+        let totals = fleet.totals
+        log.write(
+            isClean ? .info : .warn, "stop",
+            [
+                ("requests", .integer(totals[.requests])),
+                ("aborted_by_upstream", .integer(totals[.abortedByUpstream])),
+                ("aborted_by_client", .integer(totals[.abortedByClient])),
+                ("upstream_faults", .integer(totals[.upstreamFaults])),
+                ("client_faults", .integer(totals[.clientFaults])), ("own_faults", .integer(totals[.ownFaults])),
+                ("cut", .integer(isClean ? 0 : fleet.cut)), ("activations", .integer(loader.activationCount)),
+                ("failed_reloads", .integer(loader.failureCount)),
+            ])
+    }
+}
+
+/// A listener that is handed to a thread.
+private final class ListenerBox: @unchecked Sendable {
+    private let listener: Listener
+
+    init(_ listener: consuming Listener) { self.listener = listener }
+
+    func withListener(_ body: (borrowing Listener) -> Void) { body(listener) }
+}

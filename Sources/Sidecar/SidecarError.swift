@@ -1,0 +1,35 @@
+import Ledger
+import Provenance
+import Runtime
+
+/// Why the sidecar does not start.
+package enum SidecarError: Error, Sendable, CustomStringConvertible {
+    case setting(SettingError)
+    case system(SystemError)
+    case ledger(LedgerError)
+    case noManifest(variant: String, path: String, reason: String)
+    case address(key: String, SocketAddress.Invalid)
+    case listen(key: String, SystemError)
+
+    package var description: String {
+        switch self {
+        case .setting(let error): error.description
+        case .system(let error): error.description
+        case .ledger(let error): error.description
+        case .noManifest(let variant, _, let reason):
+            "no manifest\(variant == SidecarSettings.onlyVariant ? "" : " for the variant \(variant.onOneLine)") to serve "
+                + "with (--manifest): \(reason); or start without one by --manifest-optional"
+        case .address(let key, let error): "--\(key) \(error)"
+        case .listen(let key, let error): "--\(key): \(error)"
+        }
+    }
+
+    /// Whether it was called wrongly, rather than that something failed.
+    package var isUsage: Bool {
+        switch self {
+        case .setting: true
+        case .address(_, let error): error.isMalformed
+        default: false
+        }
+    }
+}

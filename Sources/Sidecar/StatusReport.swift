@@ -1,0 +1,112 @@
+import Admin
+import Provenance
+import Proxy
+import Runtime
+
+/// What `/readyz` and `/v1/status` say. Any thread may ask.
+struct StatusReport: Sendable {
+    private let settings: SidecarSettings
+    private let proxy: ProxySettings
+    private let loader: ActivationLoader
+    private let fleet: WorkerFleet
+    private let started = Clock.now()
+
+    init(_ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet) {
+        self.settings = settings
+        self.proxy = proxy
+        self.loader = loader
+        self.fleet = fleet
+    }
+
+    // MARK: - Readiness
+
+    func readiness() -> AdminRoutes.Readiness {
+        var checks: [JSONObject.Member] = []
+        var isReady = true
+        func check(_ name: String, _ isFine: Bool, _ words: String) {
+            if !isFine { isReady = false }
+            checks.append(
+                .init(name, .object(JSONObject([.init("ok", .bool(isFine)), .init("detail", .string(words))]))))
+        }
+        check("serving", !fleet.isDraining, fleet.isDraining ? "draining: no new connections" : "taking connections")
+        for state in loader.states {
+            let isThere = state.manifest != nil
+            let words = state.problem.map { isThere ? "the last good one is served as unknown: \($0)" : $0 }
+            check(
+                "manifest \(state.variant)", isThere || settings.manifestOptional,
+                words ?? (isThere ? "active" : "none, and none is needed"))
+        }
+        for upstream in proxy.upstreams {
+            let isReached = Probe.connects(to: upstream.addresses)
+            check("upstream \(upstream.name)", isReached, isReached ? "reached" : "it accepts no connection")
+        }
+        let report = JSONObject([.init("ready", .bool(isReady)), .init("checks", .object(JSONObject(checks)))])
+        return .init(isReady: isReady, report: .object(report))
+    }
+
+    // MARK: - Status
+
+    func status() -> JSON {
+        let totals = fleet.totals
+        return .object(
+            JSONObject([
+                .init("version", .string(Version.current)), .init("started_at", .string(started.description)),
+                .init("instance", .string(settings.instance)), .init("draining", .bool(fleet.isDraining)),
+                .init("listen", .array(fleet.names.map(JSON.string))),
+                .init("variants", .array(loader.states.map(variant))),
+                .init("upstreams", .array(proxy.upstreams.indices.map(upstream))),
+                .init("activations", .integer(loader.activationCount)),
+                .init("failed_reloads", .integer(loader.failureCount)),
+                .init("connections", .integer(totals.clients)),
+                .init("upstream_connections", .integer(totals.upstreams)), .init("totals", Self.counters(totals)),
+                .init(
+                    "workers",
+                    .array(
+                        fleet.perWorker.map { worker in
+                            .object(
+                                JSONObject([
+                                    .init("connections", .integer(worker.clients)),
+                                    .init("requests", .integer(worker[.requests])),
+                                ]))
+                        })),
+            ]))
+    }
+
+    private func variant(_ state: ActivationLoader.State) -> JSON {
+        .object(
+            JSONObject([
+                .init("variant", .string(state.variant)), .init("pointer", .string(state.path)),
+                .init("model_version", .optional(state.manifest?.version)),
+                .init("manifest_sha256", .optional(state.manifest?.digest.hex)),
+                .init("file", .optional(state.file)), .init("active_since", .optional(state.activeSince?.description)),
+                .init("current", .bool(state.isCurrent)), .init("problem", .optional(state.problem)),
+                .init("settled", .bool(isSettled(state))),
+            ]))
+    }
+
+    private func isSettled(_ state: ActivationLoader.State) -> Bool {
+        guard state.settlesByReconnecting else { return Clock.monotonic() >= state.settledAt }
+        let upstream = proxy.variants.first { $0.name.hasSameBytes(as: state.variant) }?.upstream ?? 0
+        return fleet.isReconnected(upstream, since: state.serial)
+    }
+
+    private func upstream(_ index: Int) -> JSON {
+        let words =
+            switch fleet.state(ofUpstream: index) {
+            case .untried: "untried"
+            case .reached: "reached"
+            case .unreachable: "unreachable"
+            }
+        return .object(
+            JSONObject([
+                .init("upstream", .string(proxy.upstreams[index].name)),
+                .init("address", .string(proxy.upstreams[index].addresses[0].text)), .init("state", .string(words)),
+            ]))
+    }
+
+    private static func counters(_ totals: WorkerFleet.Totals) -> JSON {
+        .object(
+            JSONObject(
+                WorkerCounters.Counter.allCases.map { .init($0.name, .integer(totals[$0])) }))
+    }
+}

@@ -1,0 +1,195 @@
+import Provenance
+import Proxy
+import Runtime
+import Synchronization
+
+/// All workers of the proxy and what they share: listeners, the board, counters.
+final class WorkerFleet: Sendable {
+    let count: Int
+    /// What is listened on, with the ports that were found.
+    let names: [String]
+    let board: StampBoard
+    private let proxy: ProxySettings
+    private let control: WorkerControl
+    private let counters: [WorkerCounters]
+    private let wakes: [Wake]
+    private let supervisor: Wake
+    private let sockets: Sockets
+    private let ended = Atomic<Int>(0)
+    private let cutCount = Atomic<Int>(0)
+    private let reported: Mutex<[UpstreamState]>
+
+    /// The listeners of every worker. Closed, and socket files removed, when the fleet is gone.
+    private final class Sockets: @unchecked Sendable {
+        private var list: [Box] = []
+
+        private final class Box {
+            let listener: Listener
+
+            init(_ listener: consuming Listener) { self.listener = listener }
+        }
+
+        func add(_ listener: consuming Listener) -> (number: Int32, name: String) {
+            let result = (listener.number, listener.name)
+            list.append(Box(listener))
+            return result
+        }
+
+        var perWorker: [[(descriptor: Int32, isShared: Bool)]] = []
+    }
+
+    init(
+        _ settings: SidecarSettings, _ proxy: ProxySettings, workers: Int, table: StampTable, supervisor: Wake
+    ) throws(SidecarError) {
+        count = workers
+        self.proxy = proxy
+        self.supervisor = supervisor
+        board = StampBoard(table, workers: workers)
+        control = WorkerControl(upstreams: proxy.upstreams.count, workers: workers)
+        counters = (0..<workers).map { _ in WorkerCounters() }
+        let sockets = Sockets()
+        sockets.perWorker = (0..<workers).map { _ in [] }
+        var names: [String] = []
+        for text in settings.listen {
+            let addresses: [SocketAddress]
+            do { addresses = try SocketAddress.resolve(text) } catch { throw .address(key: "listen", error) }
+            do throws(SystemError) {
+                for address in addresses { names.append(try Self.open(address, workers, sockets)) }
+            } catch { throw .listen(key: "listen", error) }
+        }
+        self.names = names
+        self.sockets = sockets
+        do throws(SystemError) {
+            var wakes: [Wake] = []
+            for _ in 0..<workers { wakes.append(try Wake()) }
+            self.wakes = wakes
+        } catch { throw .system(error) }
+        reported = Mutex(proxy.upstreams.map { _ in .untried })
+    }
+
+    /// Opens a listener for each worker on the same port, or one for all on a Unix socket.
+    private static func open(_ address: SocketAddress, _ workers: Int, _ sockets: Sockets) throws(SystemError) -> String
+    {
+        if address.isUnix {
+            let opened = sockets.add(try Listener.open(address, sharesPort: false))
+            for worker in 0..<workers { sockets.perWorker[worker].append((opened.number, true)) }
+            return opened.name
+        }
+        try Listener.checkFree(address)
+        let first = sockets.add(try Listener.open(address, sharesPort: true))
+        sockets.perWorker[0].append((first.number, false))
+        for worker in 1..<max(1, workers) {
+            // Where any port was asked for, all take the one that the first has found.
+            guard let same = try? SocketAddress.resolve(first.name)[0] else {
+                throw SystemError("listen on", first.name)
+            }
+            sockets.perWorker[worker].append((sockets.add(try Listener.open(same, sharesPort: true)).number, false))
+        }
+        return first.name
+    }
+
+    // MARK: - Life
+
+    func start() throws(SidecarError) -> WorkerThreads {
+        var threads = WorkerThreads()
+        for number in 0..<count {
+            let supervisor = supervisor
+            do throws(SystemError) {
+                threads.add(
+                    try ProxyThread.start(
+                        number: number, settings: proxy, board: board, counters: counters[number], control: control,
+                        listeners: sockets.perWorker[number], wake: wakes[number],
+                        tellSupervisor: { supervisor.signal() },
+                        onEnd: { [self] in
+                            ended.add(1, ordering: .sequentiallyConsistent)
+                            supervisor.signal()
+                        }))
+            } catch {
+                _ = stop()
+                throw .system(error)
+            }
+        }
+        return threads
+    }
+
+    func drain() { give(.drain) }
+
+    /// Ends at once. True when no connection was open.
+    func stop() -> Bool {
+        let open = counters.reduce(0) { $0 + $1.clients }
+        cutCount.store(open, ordering: .relaxed)
+        give(.stop)
+        return open == 0
+    }
+
+    private func give(_ order: WorkerControl.Order) {
+        control.give(order)
+        for wake in wakes { wake.signal() }
+    }
+
+    var hasEnded: Bool { ended.load(ordering: .sequentiallyConsistent) == count }
+    var isDraining: Bool { control.order != .serve }
+    /// How many connections were open when it was stopped.
+    var cut: Int { cutCount.load(ordering: .relaxed) }
+
+    // MARK: - What is known of it
+
+    /// The counters of all workers together, or of one.
+    struct Totals {
+        private let values: [UInt64]
+        let clients: Int
+        let upstreams: Int
+
+        init(_ counters: [WorkerCounters]) {
+            values = WorkerCounters.Counter.allCases.map { counter in counters.reduce(0) { $0 + $1[counter] } }
+            clients = counters.reduce(0) { $0 + $1.clients }
+            upstreams = counters.reduce(0) { $0 + $1.upstreams }
+        }
+
+        subscript(counter: WorkerCounters.Counter) -> UInt64 { values[counter.rawValue] }
+    }
+
+    var totals: Totals { Totals(counters) }
+    var perWorker: [Totals] { counters.map { Totals([$0]) } }
+
+    func state(ofUpstream index: Int) -> UpstreamState { control.state(ofUpstream: index) }
+
+    func isReconnected(_ upstream: Int, since serial: UInt64) -> Bool { control.isReconnected(upstream, since: serial) }
+
+    /// Logs what has become of upstreams since it was last asked.
+    func logUpstreams(_ log: EventLog) {
+        for (index, upstream) in proxy.upstreams.enumerated() {
+            let state = control.state(ofUpstream: index)
+            let before = reported.withLock { states in
+                defer { states[index] = state }
+                return states[index]
+            }
+            guard state != before else { continue }
+            let facts: [(name: String, value: JSON)] = [
+                ("upstream", .string(upstream.name)), ("address", .string(upstream.addresses[0].text)),
+            ]
+            switch state {
+            case .reached: log.write(.info, "upstream-reached", facts)
+            case .unreachable: log.write(.warn, "upstream-unreachable", facts)
+            case .untried: break
+            }
+        }
+    }
+}
+
+/// The threads of the workers, to wait for.
+struct WorkerThreads: ~Copyable {
+    private final class Box {
+        var handle: Threads.Handle?
+
+        init(_ handle: consuming Threads.Handle) { self.handle = consume handle }
+    }
+
+    private var boxes: [Box] = []
+
+    mutating func add(_ handle: consuming Threads.Handle) { boxes.append(Box(handle)) }
+
+    consuming func joinAll() {
+        for box in boxes { box.handle.take()?.join() }
+    }
+}
