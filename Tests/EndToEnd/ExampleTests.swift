@@ -87,8 +87,10 @@ struct ExampleTests {
                 Program.root + "/Examples/demo", Program.colophonPath, colophon.scratch.path("run"),
             ])
             #expect(result.status == 0, "\(result.errors)")
-            #expect(result.output.contains("exact: found by manifest_sha256 in the response headers"))
+            #expect(result.output.contains("inferred: found by manifest_sha256 in the response headers"))
             #expect(result.output.contains("als_model  ok  artifacts/als/als_model.bin"))
+            #expect(
+                result.output.contains("X-Model-Version: als-20250311") && result.output.contains("\"ready\": true"))
             #expect(!result.output.contains("changed") && result.output.contains("(exit code 4)"))
         }
     }

@@ -23,7 +23,8 @@ struct ProgramTests {
     }
 
     static let commands = [
-        "", "trace", "history", "manifest create", "manifest verify", "manifest show", "manifest diff", "index add",
+        "", "serve", "trace", "history", "manifest create", "manifest verify", "manifest show", "manifest diff",
+        "index add",
         "index list", "index search", "index rebuild", "version",
     ]
 

@@ -82,7 +82,15 @@ struct TidyTests {
         "Manifests": ["Provenance", "Runtime", "Crypto", "Synchronization"],
         "Ledger": ["Provenance", "Runtime", "SQLite", "Glibc"],
         "Trace": ["Provenance"],
-        "colophon": ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Glibc"],
+        "HTTP": [],
+        "Proxy": ["Provenance", "HTTP", "Runtime", "Synchronization"],
+        "Admin": ["Provenance", "HTTP", "Runtime", "Synchronization"],
+        "Sidecar": [
+            "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Proxy", "Admin", "Synchronization",
+        ],
+        "colophon": [
+            "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Sidecar", "Glibc",
+        ],
     ]
 
     @Test("nobody imports Foundation, tests neither")
