@@ -9,7 +9,9 @@ X-Forwarded-For, which the others do not: that work is not switched off.
 """
 
 import argparse
+import contextlib
 import glob
+import json
 import mmap
 import os
 import re
@@ -19,6 +21,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -240,17 +243,67 @@ def count_allocations(scratch, upstream):
         process.wait()
 
 
+def first_byte(scratch):
+    """How long until the first byte of a stream is there, straight from a server that goes on streaming, and through the proxy."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection):
+        with contextlib.suppress(OSError), connection:
+            while connection.recv(65536):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\ndata: a token of an answer..\n\n\r\n")
+                time.sleep(0.002)
+                connection.sendall(b"0\r\n\r\n")
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+    server = listener.getsockname()[1]
+    port = free_port()
+    process = colophon(scratch, port, server)
+    await_port(port)
+
+    def median(port):
+        times = []
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(300):
+                began = time.perf_counter()
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                data = connection.recv(65536)
+                while b"data: " not in data:
+                    data += connection.recv(65536)
+                times.append(time.perf_counter() - began)
+                while not data.endswith(b"0\r\n\r\n"):
+                    data += connection.recv(65536)
+        return statistics.median(times) * 1e6
+    direct, through = [], []
+    for _ in range(options.rounds):
+        direct.append(median(server))
+        through.append(median(port))
+    print(f"  first byte of a stream: {statistics.median(direct):.0f} us direct, {statistics.median(through):.0f} us through the proxy")
+    measure.bar("what the proxy adds to the first byte", (statistics.median(through) - statistics.median(direct)) / 1000, 0.5, unit="ms")
+    process.kill()
+    process.wait()
+    listener.close()
+
+
 def scale(scratch, upstream):
     """Processor time for a request with two workers beside one, on the same two cores."""
     ports = {count: free_port() for count in (1, 2)}
+    admin = free_port()
     both = []
     for count, port in ports.items():
         process = start("0,1", options.colophon, "serve", "--listen", f"127.0.0.1:{port}", "--upstream", f"127.0.0.1:{upstream}", "--manifest",
                         f"{scratch}/m.json", "--data-dir", f"{scratch}/ledger-{port}", "--workers", str(count), "--admin-listen",
-                        f"127.0.0.1:{free_port()}", "--log-format", "json")
+                        f"127.0.0.1:{admin}" if count == 2 else "off")
         await_port(port)
         both.append(Contender(f"{count} workers", process, port))
     rounds(both, [("256", "/x", 256)])
+    status = json.load(urllib.request.urlopen(f"http://127.0.0.1:{admin}/v1/status"))
+    shares = [worker["requests"] for worker in status["workers"]]
+    measure.bar("the smaller worker's share of the requests", min(shares) / sum(shares), 0.35, at_most=False)
     table(both, "256", "one worker and two, sharing two cores with load and upstream")
     measure.bar("cpu per request, two workers to one", both[1].median("256", "cpu") / both[0].median("256", "cpu"), 1.10)
     stop(both)
@@ -275,6 +328,7 @@ with measure.Scratch() as scratch:
         for logged in (False, True):
             compare(scratch, upstream, digest, logged)
         count_allocations(scratch, upstream)
+        first_byte(scratch)
         scale(scratch, upstream)
     finally:
         for process in started:

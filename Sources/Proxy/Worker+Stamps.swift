@@ -29,7 +29,10 @@ extension Worker where Net: ~Copyable {
             return
         }
         if claim == .inferred {
-            if row.pointee.serial > client.pointee.serial || now < row.pointee.settledAt { claim = .mixed }
+            // What counts is when the request came: its answer may have been made long before it is read here.
+            if row.pointee.serial > client.pointee.serial || client.pointee.since < row.pointee.settledAt {
+                claim = .mixed
+            }
             if row.pointee.settlesByReconnecting, let upstream = peer(of: client),
                 !control.isReconnected(Int(upstream.pointee.upstream), since: row.pointee.serial)
             {

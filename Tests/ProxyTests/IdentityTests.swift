@@ -1,6 +1,7 @@
 import Crypto
 import Provenance
 import Runtime
+import Synchronization
 import TestSupport
 import Testing
 
@@ -109,6 +110,45 @@ struct StampTableTests {
             #expect(find(known, name) == nil, "\(name)")
         }
         #expect(find(known, twins[0].digest.hex) != nil)
+    }
+
+    /// What two threads that look at tables share with the one that changes them.
+    private final class Looking: Sendable {
+        let isDone = Atomic<Bool>(false)
+        let wrong = Atomic<Int>(0)
+        let turns = Atomic<Int>(0)
+    }
+
+    @Test("workers never see a table that was freed, however fast tables change")
+    func survivesChanges() throws {
+        func table(_ index: Int) -> StampTable {
+            let stamp = SimulationTests.manifests[index % SimulationTests.manifests.count]
+            let source = StampTable.Source(stamp: stamp, serial: UInt64(index), isCurrent: true, ceiling: .exact)
+            return StampTable(variants: [source], known: [], headers: StampHeaders())
+        }
+        let board = StampBoard(table(0), workers: 2)
+        let looking = Looking()
+        let expected = SimulationTests.manifests.map { Array($0.digest.hex.utf8.prefix(12)) }
+        @Sendable func look(_ worker: Int) {
+            while !looking.isDone.load(ordering: .acquiring) {
+                let row = board.beginTurn(worker)._withUnsafeGuaranteedRef { $0.variants[0] }
+                let name = expected[Int(row.serial) % expected.count]
+                let block = row.block(.inferred)
+                let isRight = (0..<12).allSatisfy { row.idSuffix[$0] == name[$0] } && block.count > 12 && block[0] == 0x58
+                if !isRight { looking.wrong.add(1, ordering: .relaxed) }
+                board.endTurn(worker)
+                looking.turns.add(1, ordering: .relaxed)
+            }
+        }
+        let first = try Threads.start("looks 0") { look(0) }
+        let second = try Threads.start("looks 1") { look(1) }
+        for index in 1...3000 { board.publish(table(index)) }
+        while looking.turns.load(ordering: .relaxed) < 1000 { board.reclaim() }
+        looking.isDone.store(true, ordering: .releasing)
+        first.join()
+        second.join()
+        #expect(looking.wrong.load(ordering: .relaxed) == 0)
+        #expect(board.reclaim() == 0)
     }
 
     @Test("a table is freed when no worker can see it any more, and not before")

@@ -11,6 +11,10 @@ final class Scene {
     private(set) var problems: [String] = []
     private var clients: [SimulatedClient] = []
     private var servers: [SimulatedServer] = []
+    /// The model that the servers answer with; it follows the pointer, but takes its time.
+    private(set) var model = 0
+    private var nextModel = 0
+    private var reloadedBy = Int64.max
     /// Which manifest became active at which step.
     private(set) var activations: [(version: String, step: Int)] = []
     private var served: [Int: (count: Int, step: Int, method: String)] = [:]
@@ -40,6 +44,18 @@ final class Scene {
     func fail(_ problem: String) { problems.append("step \(world.step): \(problem)") }
 
     func noteActivation(_ version: String) { activations.append((version, world.step)) }
+
+    /// From now on the servers may load another model; they have by `deadline`, when one is given.
+    func swapPointer(to index: Int, by deadline: Int64? = nil) {
+        nextModel = index
+        if let deadline { reloadedBy = deadline }
+    }
+
+    /// What a server answers with at this moment.
+    func answeringModel() -> Int {
+        if world.clock >= reloadedBy || world.percent(20) { model = nextModel }
+        return model
+    }
 
     func noteServed(_ number: Int, method: String, step: Int) {
         let before = served[number]?.count ?? 0
@@ -259,6 +275,9 @@ final class SimulatedClient {
         let claim = message.all("x-model-attribution")[0]
         if status == 304, claim == "inferred" || claim == "exact" { scene.fail("304 is \(claim)") }
         if claim == "exact" { scene.fail("nothing is exact here") }
+        if claim == "inferred", message.all("x-answered-by") != versions {
+            scene.fail("\(plan.number) is inferred \(versions[0]), and \(message.all("x-answered-by")) answered")
+        }
         if claim == "inferred", let served = scene.servedStep(plan.number), scene.step(of: versions[0]) > served {
             scene.fail("\(plan.number) is inferred, though \(versions[0]) came after it")
         }

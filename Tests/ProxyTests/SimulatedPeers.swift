@@ -262,7 +262,7 @@ final class SimulatedServer {
         _ scene: Scene
     ) {
         let body = isHEAD ? [] : Plan.body(number, size)
-        let sum = "X-Number: \(number)\r\nX-Sum: \(Plan.sum(upload))\r\n"
+        let sum = "X-Number: \(number)\r\nX-Sum: \(Plan.sum(upload))\r\nX-Answered-By: m\(scene.answeringModel())\r\n"
         let plain = Array("HTTP/1.1 200 OK\r\n\(sum)Content-Length: \(size)\r\n\r\n".utf8)
         switch behaviour {
         case .length, .early: toSend = plain + body

@@ -37,18 +37,36 @@ struct SimulationTests {
 
     static func run(seed: UInt64) -> Outcome {
         let scene = Scene(seed: seed)
-        func table(_ index: Int) -> StampTable {
+        // What the loader does: first the pointer is known to have moved, then the new manifest is active, and settles.
+        func table(_ index: Int, serial: UInt64, isCurrent: Bool = true, settledAt: Int64 = .min) -> StampTable {
             let source = StampTable.Source(
-                stamp: manifests[index], serial: UInt64(index + 1), isCurrent: true, ceiling: .exact)
+                stamp: manifests[index], serial: serial, isCurrent: isCurrent, ceiling: .exact, settledAt: settledAt)
             return StampTable(variants: [source], known: [], headers: StampHeaders())
         }
-        let board = StampBoard(table(0), workers: 1)
+        let board = StampBoard(table(0, serial: 1), workers: 1)
         scene.noteActivation("m0")
+        var serial: UInt64 = 1
+        var active = 0
+        var pointed = 0
         scene.activate = { scene in
-            let index = scene.activations.count
-            guard index < manifests.count else { return }
-            board.publish(table(index))
-            scene.noteActivation("m\(index)")
+            serial += 1
+            if pointed == active, pointed + 1 < manifests.count {
+                pointed += 1
+                board.publish(table(active, serial: serial - 1, isCurrent: false))
+                scene.swapPointer(to: pointed)
+            } else if pointed != active, scene.world.percent(80) {
+                active = pointed
+                let settledAt = scene.world.clock + Int64(scene.world.draw(3)) * 40_000
+                board.publish(table(active, serial: serial, settledAt: settledAt))
+                scene.swapPointer(to: active, by: settledAt)
+                scene.noteActivation("m\(active)")
+            } else if pointed != active {
+                // It was a mistake, and the pointer is put back: the servers may have followed it meanwhile.
+                pointed = active
+                let settledAt = scene.world.clock + 40_000
+                board.publish(table(active, serial: serial, settledAt: settledAt))
+                scene.swapPointer(to: active, by: settledAt)
+            }
         }
         let counters = WorkerCounters()
         let control = WorkerControl(upstreams: 1, workers: 1)
@@ -58,8 +76,11 @@ struct SimulationTests {
             tellSupervisor: {})
         var steps = 0
         var mostBuffers = 0
+        // Some are told to drain in the middle of everything.
+        let drainAt = scene.world.percent(10) && !scene.isCalm ? scene.world.draw(300) : Int.max
         while steps < stepLimit, !scene.clientsAreOver || worker.clients > 0 {
-            _ = worker.turn()
+            if steps == drainAt { control.give(.drain) }
+            guard worker.turn() else { break }
             mostBuffers = max(mostBuffers, worker.buffers.inUse)
             steps += 1
         }
