@@ -46,7 +46,7 @@ struct AccessLog: ~Copyable {
         write(byte: UInt8(0x30 + milliseconds / 100))
         write(byte: UInt8(0x30 + milliseconds / 10 % 10))
         write(byte: UInt8(0x30 + milliseconds % 10))
-        write("Z ")
+        write(byte: 0x5A)
     }
 
     mutating func write(byte: UInt8) {
@@ -126,35 +126,38 @@ extension Worker where Net: ~Copyable {
         }
     }
 
-    /// `TIME CLIENT "METHOD PATH" STATUS BYTES MICROSECONDS REQUEST-ID MANIFEST ATTRIBUTION ENDING`
+    /// In logfmt, with the names that a trace reads.
     mutating func log(_ client: End, status: Int, _ ending: Ending) {
         guard hasAccessLog, let buffer = client.pointee.buffer else { return }
         if accessLog.isFull, !accessLog.flush() { counters.add(.logFailures) }
+        accessLog.write("time=")
         accessLog.write(wall: wall)
+        accessLog.write(" client=")
         let count = Int(client.pointee.peerName.count)
         withUnsafeBytes(of: &client.pointee.peerName.bytes) { bytes in
             if let base = bytes.baseAddress { accessLog.write(base, count: count) }
         }
-        accessLog.write(" \"")
+        accessLog.write(" request=\"")
         accessLog.write(buffer + BufferPool.lineOffset, count: Int(client.pointee.lineCount))
-        accessLog.write("\" ")
+        accessLog.write("\" status=")
         accessLog.write(number: status)
-        accessLog.write(byte: 0x20)
+        accessLog.write(" bytes=")
         accessLog.write(number: client.pointee.sent)
-        accessLog.write(byte: 0x20)
+        accessLog.write(" us=")
         accessLog.write(number: Int(max(0, now &- client.pointee.since)))
-        accessLog.write(byte: 0x20)
-        if client.pointee.idCount == 0 { accessLog.write(byte: 0x2D) }
-        accessLog.write(buffer, count: Int(client.pointee.idCount))
-        accessLog.write(byte: 0x20)
-        if let claim = client.pointee.claim {
-            accessLog.write(buffer + BufferPool.suffixOffset, count: BufferPool.suffixCount)
-            accessLog.write(byte: 0x20)
-            writeClaim(claim)
-        } else {
-            accessLog.write("- -")
+        if client.pointee.idCount > 0 {
+            accessLog.write(" request_id=")
+            accessLog.write(buffer, count: Int(client.pointee.idCount))
         }
-        accessLog.write(byte: 0x20)
+        if let claim = client.pointee.claim {
+            if client.pointee.isStamped {
+                accessLog.write(" manifest_sha256=")
+                accessLog.write(buffer + BufferPool.suffixOffset, count: BufferPool.suffixCount)
+            }
+            accessLog.write(" attribution=")
+            writeClaim(claim)
+        }
+        accessLog.write(" ended=")
         accessLog.write(ending.word)
         accessLog.write(byte: 0x0A)
     }
@@ -172,10 +175,11 @@ extension Worker where Net: ~Copyable {
     @inline(__always)
     func noteStamp(_ client: End, _ row: UnsafePointer<StampRow>?, _ claim: Attribution) {
         client.pointee.claim = claim
-        guard hasAccessLog, let buffer = client.pointee.buffer else { return }
+        client.pointee.isStamped = row != nil
+        guard hasAccessLog, let row, let buffer = client.pointee.buffer else { return }
         for index in 0..<BufferPool.suffixCount {
             buffer.storeBytes(
-                of: row?.pointee.idSuffix[index] ?? 0x2D, toByteOffset: BufferPool.suffixOffset + index, as: UInt8.self)
+                of: row.pointee.idSuffix[index], toByteOffset: BufferPool.suffixOffset + index, as: UInt8.self)
         }
     }
 }

@@ -132,6 +132,7 @@ struct Connection {
     var sent = 0
     /// What the response was stamped with; nil when it was not.
     var claim: Attribution?
+    var isStamped = false
     var lineCount: UInt8 = 0
     var peerName = PeerName()
 

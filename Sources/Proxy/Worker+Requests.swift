@@ -303,7 +303,8 @@ extension Worker where Net: ~Copyable {
         client.pointee.serial = latestSerial
         guard let id = client.pointee.buffer else { return }
         if forwarding.requestID.isEmpty {
-            let suffix = row.flatMap { $0.pointee.hasManifest ? $0 : nil }
+            // Where the response itself will say what answered, the id must not say something else.
+            let suffix = namesManifestInID ? row.flatMap { $0.pointee.hasManifest ? $0 : nil } : nil
             let count = RequestIdentity.mint(milliseconds: wall / 1000, random: &random, suffix: suffix, to: id)
             client.pointee.idCount = UInt8(count)
             writer.write("X-Request-Id: ")

@@ -45,6 +45,8 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
     let responseNames: FieldNames
     /// Whether what the upstream says of itself stands under a name that only we may use towards clients.
     let answeredByIsOurs: Bool
+    /// Whether the manifest that will be stamped is known at admission, but for an activation meanwhile.
+    let namesManifestInID: Bool
     var fields: FieldList
     var writer: HeadWriter
     /// The fields that `Connection` names, of one head.
@@ -105,6 +107,7 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
         requestNames = settings.requestNames
         responseNames = settings.responseNames
         answeredByIsOurs = settings.answeredByIsOurs
+        if case .pointer = settings.attribution { namesManifestInID = true } else { namesManifestInID = false }
         fields = FieldList(limit: settings.limits.fields)
         writer = HeadWriter(
             capacity: ProxySettings.largestHead + BufferPool.room, cutLimit: 2 * settings.limits.fields + 2)

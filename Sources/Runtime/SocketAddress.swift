@@ -51,6 +51,9 @@ package struct SocketAddress: Sendable {
 
     private static func split(_ text: String) throws(Invalid) -> (host: String, port: String) {
         let form = "write HOST:PORT, [IPV6]:PORT or unix:PATH"
+        guard !text.hasPrefix("http://"), !text.hasPrefix("https://") else {
+            throw Invalid(text: text, reason: "an address has no scheme: \(form)")
+        }
         guard let colon = text.lastIndex(of: ":") else { throw Invalid(text: text, reason: "it has no port: \(form)") }
         var host = String(text[..<colon])
         let port = String(text[text.index(after: colon)...])
@@ -126,6 +129,13 @@ package struct SocketAddress: Sendable {
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
         }
         guard code == 0 else { return nil }
+        return name(of: address)
+    }
+
+    /// The address in numbers: `127.0.0.1:8082`.
+    package var numericName: String { isUnix ? text : Self.name(of: storage) }
+
+    private static func name(of address: sockaddr_storage) -> String {
         var peer = PeerName()
         peer.set(address)
         let port = withUnsafeBytes(of: address) { UInt16($0[2]) << 8 | UInt16($0[3]) }

@@ -23,6 +23,8 @@ final class ActivationLoader: @unchecked Sendable {
         var isCurrent = false
         /// Why not, when not.
         var problem: String?
+        /// Whether the ledger is the problem.
+        var isNotRecorded = false
         /// Which activation of this process it was.
         var serial: UInt64 = 0
         var settledAt = Int64.min
@@ -91,6 +93,9 @@ final class ActivationLoader: @unchecked Sendable {
         for index in states.indices {
             load(index, cause: "start")
             let state = states[index]
+            if state.manifest == nil, let problem = state.problem, state.isNotRecorded {
+                throw .notRecorded(reason: problem)
+            }
             guard state.manifest != nil || settings.manifestOptional else {
                 throw .noManifest(
                     variant: state.variant, path: state.path, reason: state.problem ?? "there is no manifest")
@@ -162,15 +167,29 @@ final class ActivationLoader: @unchecked Sendable {
             let stamp = try makeStamp(file)
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
-            try checkArtifacts(file)
+            let missing = try checkArtifacts(file)
             let recorded = try record(file, state, cause: cause)
             activate(index, file, stamp, recorded, cause: cause)
+            if !file.manifest.isDigestVerified {
+                log.write(
+                    .warn, "manifest-unverified",
+                    [
+                        ("file", .string(file.path)), ("declared", .optional(file.manifest.declaredSHA256)),
+                        ("stamped_as", .string(file.manifest.digest.hex)),
+                    ])
+            }
+            if !missing.isEmpty {
+                log.write(
+                    .warn, "artifacts-missing",
+                    [("file", .string(file.path)), ("artifacts", .array(missing.map(JSON.string)))])
+            }
         } catch {
             guard state.problem.map({ !$0.hasSameBytes(as: error.reason) }) ?? true else { return }
             failures.add(1, ordering: .relaxed)
             change(index) {
                 $0.isCurrent = false
                 $0.problem = error.reason
+                $0.isNotRecorded = error.isOfLedger
             }
             guard cause != "start" || settings.manifestOptional else { return }
             log.write(
@@ -184,8 +203,12 @@ final class ActivationLoader: @unchecked Sendable {
 
     private struct LoadFailure: Error {
         let reason: String
+        let isOfLedger: Bool
 
-        init(_ reason: String) { self.reason = reason }
+        init(_ reason: String, isOfLedger: Bool = false) {
+            self.reason = reason
+            self.isOfLedger = isOfLedger
+        }
     }
 
     private func read(_ state: State) throws(LoadFailure) -> ManifestFile {
@@ -200,16 +223,22 @@ final class ActivationLoader: @unchecked Sendable {
         } catch { throw LoadFailure("\(file.path.onOneLine): \(error)") }
     }
 
-    private func checkArtifacts(_ file: ManifestFile) throws(LoadFailure) {
-        guard settings.artifacts != .off else { return }
+    /// The names of those that are not there, where that is allowed.
+    private func checkArtifacts(_ file: ManifestFile) throws(LoadFailure) -> [String] {
+        guard settings.artifacts != .off else { return [] }
+        var missing: [String] = []
         let checked = ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: file.path)
             .run(file.manifest, includingDataset: false, showsProgress: false, cache: cache)
         for item in checked where !item.state.isOK {
-            if case .missing = item.state, settings.artifacts == .ifPresent { continue }
+            if case .missing = item.state, settings.artifacts == .ifPresent {
+                missing.append(item.name)
+                continue
+            }
             throw LoadFailure(
                 "\(file.path.onOneLine): the artifact \(item.name.onOneLine) (\(item.path.onOneLine)) is \(item.state.word): "
                     + "put the right file there, or start with --artifacts off")
         }
+        return missing
     }
 
     /// Writes the activation to the ledger, unless it is already the active one there.
@@ -231,7 +260,7 @@ final class ActivationLoader: @unchecked Sendable {
                 instance: settings.instance)
             return Recorded(since: since, isFirst: last == nil, isKnown: false)
         } catch {
-            throw LoadFailure(error.description)
+            throw LoadFailure(error.description, isOfLedger: true)
         }
     }
 

@@ -115,7 +115,7 @@ extension SettingKey {
         header("stamp.attribution", "X-Model-Attribution", \.attribution),
         SettingKey(
             "attribution.from", "pointer|header:NAME|variant-header:NAME",
-            "how it is known what answered: the pointer, or a response header that names the manifest or the variant (pointer)"
+            "what tells which manifest answered: the pointer, or a response header that names it or its variant (pointer)"
         ) { settings, values throws(Unfit) in settings.attribution = try source(values[0]) },
         SettingKey(
             "attribution.settle", "TIME|none|upstream-restart",

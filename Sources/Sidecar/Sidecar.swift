@@ -16,6 +16,8 @@ package struct Sidecar: ~Copyable {
     private let loader: ActivationLoader
     private let fleet: WorkerFleet
     private let report: StatusReport
+    /// Nil where it is switched off.
+    private let admin: ListenerBox?
 
     /// Loads the manifests, opens the ledger and the addresses; nothing is served yet. The signals are the process's.
     package init(_ settings: SidecarSettings, dataDirectory: String) throws(SidecarError) {
@@ -28,15 +30,19 @@ package struct Sidecar: ~Copyable {
             try settings.accessLog.map { path throws(SystemError) in try LogFile(path) }
         }
         proxy.accessLog = accessLog?.number
+        // Whatever can be refused is refused before an activation is on record.
+        let fleet = try WorkerFleet(settings, proxy, workers: workers, supervisor: supervisor)
+        try fleet.refuseLoop(proxy)
+        let admin = try Self.openAdmin(settings)
         let ledger: Ledger
         do { ledger = try Ledger.writing(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
         let loader = try Self.system { () throws(SystemError) in
             try ActivationLoader(settings, ledger: ledger, log: log)
         }
         try loader.loadFirst()
+        fleet.board.publish(loader.table())
         // From here on signals are read; until then, however long hashing takes, they end the process as usual.
         let signals = try Self.system { () throws(SystemError) in try Signals() }
-        let fleet = try WorkerFleet(settings, proxy, workers: workers, table: loader.table(), supervisor: supervisor)
         self.settings = settings
         self.accessLog = accessLog
         self.log = log
@@ -44,6 +50,7 @@ package struct Sidecar: ~Copyable {
         self.supervisor = supervisor
         self.loader = loader
         self.fleet = fleet
+        self.admin = admin
         report = StatusReport(settings, proxy, loader: loader, fleet: fleet)
     }
 
@@ -54,6 +61,8 @@ package struct Sidecar: ~Copyable {
     }
 
     private static let usualConnections = 10_000
+    /// Signals to end that follow one another faster are one.
+    private static let echoTime: Int64 = 500_000
     /// Descriptors besides those of connections.
     private static let spareDescriptors = 256
 
@@ -75,7 +84,10 @@ package struct Sidecar: ~Copyable {
         }
         log.write(
             .warn, "fewer-connections",
-            [("limits.connections", .integer(possible)), ("open_files_allowed", .integer(allowed))])
+            [
+                ("limits.connections", .integer(possible)), ("open_files_allowed", .integer(allowed)),
+                ("advice", .string("raise the limit of open files (ulimit -Hn), or set --limits-connections")),
+            ])
         return possible
     }
 
@@ -86,15 +98,14 @@ package struct Sidecar: ~Copyable {
         let report = report
         let routes = AdminRoutes(
             token: settings.adminToken, readiness: { report.readiness() }, status: { report.status() })
-        let admin = try openAdmin()
         let server = try Self.system { () throws(SystemError) in try AdminServer(routes) }
         loader.attach(fleet.board)
         let loader = loader
         let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
         let workers = try fleet.start()
-        let adminName = admin.name
-        let serving = try serveAdmin(admin, server)
-        logStart(admin: adminName)
+        var serving: AdminThread?
+        if let admin { serving = try Self.serve(admin, server) }
+        logStart(admin: admin?.name)
         let isClean = supervise()
         server.stop()
         loader.stop()
@@ -105,13 +116,8 @@ package struct Sidecar: ~Copyable {
         logEnd(isClean: isClean)
     }
 
-    private struct AdminListening: ~Copyable {
-        var listener: Listener?
-        var name: String?
-    }
-
-    private func openAdmin() throws(SidecarError) -> AdminListening {
-        guard settings.adminListen != "off" else { return AdminListening(listener: nil, name: nil) }
+    private static func openAdmin(_ settings: SidecarSettings) throws(SidecarError) -> ListenerBox? {
+        guard settings.adminListen != "off" else { return nil }
         let key = "admin-listen"
         let address: SocketAddress
         do { address = try SocketAddress.resolve(settings.adminListen)[0] } catch { throw .address(key: key, error) }
@@ -124,25 +130,21 @@ package struct Sidecar: ~Copyable {
                 ))
         }
         do {
-            let listener = try Listener.open(address, sharesPort: false)
-            let name = listener.name
-            return AdminListening(listener: consume listener, name: name)
+            return ListenerBox(try Listener.open(address, sharesPort: false))
         } catch { throw .listen(key: key, error) }
     }
 
-    private func serveAdmin(
-        _ admin: consuming AdminListening, _ server: AdminServer
-    ) throws(SidecarError) -> Threads.Handle? {
-        guard let listener = admin.listener.take() else { return nil }
-        let box = ListenerBox(listener)
-        return try Self.system { () throws(SystemError) in
-            try Threads.start("admin") { box.withListener { server.run(on: $0) } }
-        }
+    private static func serve(_ listener: ListenerBox, _ server: AdminServer) throws(SidecarError) -> AdminThread {
+        AdminThread(
+            try system { () throws(SystemError) in
+                try Threads.start("admin") { listener.withListener { server.run(on: $0) } }
+            })
     }
 
     /// Waits for signals and for news of the workers. True when they ended by themselves.
     private borrowing func supervise() -> Bool {
         var drainUntil: Int64?
+        var drainingSince: Int64?
         while true {
             let left = drainUntil.map { Int32(clamping: max(0, ($0 - Clock.monotonic() + 999) / 1000)) } ?? -1
             let ready = Readiness.wait([signals.number, supervisor.number], milliseconds: left)
@@ -150,11 +152,16 @@ package struct Sidecar: ~Copyable {
             while let signal = signals.next() {
                 switch signal {
                 case .hangup:
+                    log.write(.info, "reload", [("cause", .string("signal"))])
                     loader.wake.signal()
                     reopenAccessLog()
                 case .terminate:
-                    // Asked a second time, it ends at once.
-                    if drainUntil != nil { return fleet.stop() }
+                    // Asked a second time, it ends at once; but not by the echo of the first, which some tools send along.
+                    if let drainingSince {
+                        if Clock.monotonic() - drainingSince >= Self.echoTime { return fleet.stop() }
+                        continue
+                    }
+                    drainingSince = Clock.monotonic()
                     drainUntil = Clock.monotonic() + settings.drain
                     log.write(.info, "drain", [("connections", .integer(fleet.totals.clients))])
                     fleet.drain()
@@ -205,8 +212,21 @@ package struct Sidecar: ~Copyable {
 /// A listener that is handed to a thread.
 private final class ListenerBox: @unchecked Sendable {
     private let listener: Listener
+    let name: String
 
-    init(_ listener: consuming Listener) { self.listener = listener }
+    init(_ listener: consuming Listener) {
+        name = listener.name
+        self.listener = listener
+    }
 
     func withListener(_ body: (borrowing Listener) -> Void) { body(listener) }
+}
+
+/// The thread of the admin listener, to wait for.
+private final class AdminThread {
+    private var handle: Threads.Handle?
+
+    init(_ handle: consuming Threads.Handle) { self.handle = consume handle }
+
+    func join() { handle.take()?.join() }
 }

@@ -8,6 +8,8 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
     case system(SystemError)
     case ledger(LedgerError)
     case noManifest(variant: String, path: String, reason: String)
+    /// There is a manifest, and its activation could not be written down.
+    case notRecorded(reason: String)
     case address(key: String, SocketAddress.Invalid)
     case listen(key: String, SystemError)
 
@@ -15,10 +17,12 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         switch self {
         case .setting(let error): error.description
         case .system(let error): error.description
-        case .ledger(let error): error.description
+        case .ledger(let error):
+            "the ledger cannot be opened, and without one nothing is activated: \(error) (--data-dir, or COLOPHON_DATA_DIR, says where it is)"
         case .noManifest(let variant, _, let reason):
             "no manifest\(variant == SidecarSettings.onlyVariant ? "" : " for the variant \(variant.onOneLine)") to serve "
                 + "with (--manifest): \(reason); or start without one by --manifest-optional"
+        case .notRecorded(let reason): "the activation cannot be recorded: \(reason)"
         case .address(let key, let error): "--\(key) \(error)"
         case .listen(let key, let error): "--\(key): \(error)"
         }

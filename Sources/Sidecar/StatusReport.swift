@@ -31,7 +31,11 @@ struct StatusReport: Sendable {
         check("serving", !fleet.isDraining, fleet.isDraining ? "draining: no new connections" : "taking connections")
         for state in loader.states {
             let isThere = state.manifest != nil
-            let words = state.problem.map { isThere ? "the last good one is served as unknown: \($0)" : $0 }
+            let words = state.problem.map { problem in
+                isThere
+                    ? "the last good one is served as unknown: \(problem)"
+                    : settings.manifestOptional ? "none, and none is needed: \(problem)" : problem
+            }
             check(
                 "manifest \(state.variant)", isThere || settings.manifestOptional,
                 words ?? (isThere ? "active" : "none, and none is needed"))

@@ -39,12 +39,13 @@ final class WorkerFleet: Sendable {
     }
 
     init(
-        _ settings: SidecarSettings, _ proxy: ProxySettings, workers: Int, table: StampTable, supervisor: Wake
+        _ settings: SidecarSettings, _ proxy: ProxySettings, workers: Int, supervisor: Wake
     ) throws(SidecarError) {
         count = workers
         self.proxy = proxy
         self.supervisor = supervisor
-        board = StampBoard(table, workers: workers)
+        // Nothing is served before the manifests are loaded.
+        board = StampBoard(StampTable(variants: [], known: [], headers: settings.headers), workers: workers)
         control = WorkerControl(upstreams: proxy.upstreams.count, workers: workers)
         counters = (0..<workers).map { _ in WorkerCounters() }
         let sockets = Sockets()
@@ -86,6 +87,19 @@ final class WorkerFleet: Sendable {
             sockets.perWorker[worker].append((sockets.add(try Listener.open(same, sharesPort: true)).number, false))
         }
         return first.name
+    }
+
+    /// A proxy in front of itself would fill every request with its own name until it is too large.
+    func refuseLoop(_ proxy: ProxySettings) throws(SidecarError) {
+        for upstream in proxy.upstreams {
+            for address in upstream.addresses where names.contains(where: { $0.hasSameBytes(as: address.numericName) })
+            {
+                throw .setting(
+                    SettingError(
+                        key: "--upstream",
+                        reason: "\(address.text.onOneLine) is where it listens itself: name the model server"))
+            }
+        }
     }
 
     // MARK: - Life

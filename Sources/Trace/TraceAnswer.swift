@@ -82,3 +82,13 @@ package final class TracedManifest: Sendable {
         members = TraceJSON.members(of: indexed, intervals: intervals, files: files)
     }
 }
+
+extension TraceAnswer {
+    /// The same answer, but no surer than what was said when it was written.
+    func atMost(_ stated: Attribution?) -> TraceAnswer {
+        guard let stated, case .found(let traced, let by, let sure, _) = outcome, stated < sure else { return self }
+        return TraceAnswer(
+            input: input,
+            outcome: .found(traced, by, stated, note: "the sidecar itself said no more than \(stated.rawValue)"))
+    }
+}

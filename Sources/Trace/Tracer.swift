@@ -137,7 +137,10 @@ package final class Tracer {
         if facts.isRepeated { return unknown("a provenance field stands twice or is no text, so it says nothing") }
         if !facts.provenance.isEmpty { return try answerNamed(facts) }
         if let id = facts.requestID {
-            let byID = try answer(requestID: id, input: facts.input)
+            if facts.attribution == Attribution.unknown.rawValue {
+                return unknown("the sidecar itself could not tell which manifest it was, and wrote unknown")
+            }
+            let byID = try answer(requestID: id, input: facts.input).atMost(facts.attribution.flatMap(Attribution.init))
             if byID.isKnown || facts.time == nil { return byID }
         }
         guard let time = facts.time else {

@@ -21,7 +21,7 @@ extension Command {
                 "stamp what the server on port 8082 answers, on port 8080"
             ),
             (
-                "colophon serve --upstream a=127.0.0.1:8082 --upstream b=127.0.0.1:8083 --manifest a=a.json "
+                "colophon serve --upstream a=127.0.0.1:81 --upstream b=127.0.0.1:82 --manifest a=a.json "
                     + "--manifest b=b.json --route-header X-Arm",
                 "two variants, picked by a header of the request"
             ),

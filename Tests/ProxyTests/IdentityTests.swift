@@ -134,7 +134,8 @@ struct StampTableTests {
                 let row = board.beginTurn(worker)._withUnsafeGuaranteedRef { $0.variants[0] }
                 let name = expected[Int(row.serial) % expected.count]
                 let block = row.block(.inferred)
-                let isRight = (0..<12).allSatisfy { row.idSuffix[$0] == name[$0] } && block.count > 12 && block[0] == 0x58
+                let isRight =
+                    (0..<12).allSatisfy { row.idSuffix[$0] == name[$0] } && block.count > 12 && block[0] == 0x58
                 if !isRight { looking.wrong.add(1, ordering: .relaxed) }
                 board.endTurn(worker)
                 looking.turns.add(1, ordering: .relaxed)

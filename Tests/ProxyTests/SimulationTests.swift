@@ -56,7 +56,7 @@ struct SimulationTests {
                 scene.swapPointer(to: pointed)
             } else if pointed != active, scene.world.percent(80) {
                 active = pointed
-                let settledAt = scene.world.clock + Int64(scene.world.draw(3)) * 40_000
+                let settledAt = scene.world.clock + Int64(scene.world.draw(3)) * 2_000
                 board.publish(table(active, serial: serial, settledAt: settledAt))
                 scene.swapPointer(to: active, by: settledAt)
                 scene.noteActivation("m\(active)")

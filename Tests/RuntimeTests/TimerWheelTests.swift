@@ -61,7 +61,7 @@ struct SocketAddressTests {
             ("", "has no port"), ("a", "has no port"), ("a:", "is not a number"), ("a:b", "is not a number"),
             ("a:70000", "is not a number"), ("a:-1", "is not a number"), (":80", "has no host"),
             ("::1:80", "needs brackets"),
-            ("http://a:80", "needs brackets"), ("unix:", "has no path"),
+            ("http://a:80", "no scheme"), ("unix:", "has no path"),
             ("unix:/" + String(repeating: "a", count: 120), "at most"),
             ("no.such.host.invalid:80", "does not resolve"),
         ])
