@@ -28,7 +28,7 @@ let package = Package(
         .target(name: "SQLite", dependencies: ["CSQLite"], swiftSettings: strict),
 
         // The wire, without sockets.
-        .target(name: "HTTP", swiftSettings: strict),
+        .target(name: "HTTP", dependencies: ["Provenance"], swiftSettings: strict),
 
         // Features. None imports another.
         .target(name: "Manifests", dependencies: ["Provenance", "Runtime", "Crypto"], swiftSettings: strict),

@@ -1,3 +1,5 @@
+import Provenance
+
 /// The date of a head (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 package enum HTTPDate {
     package static let length = 29
@@ -7,7 +9,7 @@ package enum HTTPDate {
         precondition(output.count >= length, "no room for a date")
         let day = second >= 0 ? second / 86_400 : (second - 86_399) / 86_400
         let time = Int(second - day * 86_400)
-        let (year, month, date) = civil(day)
+        let (year, month, date) = Calendar.date(day: Int(day))
         var writer = Writer(output: output)
         writer.text("ThuFriSatSunMonTueWed", at: Int((day % 7 + 7) % 7) * 3)
         writer.text(", ", at: 0, count: 2)
@@ -24,18 +26,6 @@ package enum HTTPDate {
         writer.byte(0x3A)
         writer.digits(time % 60)
         writer.text(" GMT", at: 0, count: 4)
-    }
-
-    /// Years are counted from March, so that the leap day is the last of its year.
-    private static func civil(_ day: Int64) -> (year: Int, month: Int, day: Int) {
-        let shifted = Int(day) + 719_468
-        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-        let dayOfEra = shifted - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let marchMonth = (5 * dayOfYear + 2) / 153
-        let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
-        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * marchMonth + 2) / 5 + 1)
     }
 
     private struct Writer {

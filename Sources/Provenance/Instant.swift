@@ -146,7 +146,7 @@ private struct DigitReader {
 }
 
 /// The proleptic Gregorian calendar, by whole days since 1970-01-01.
-private enum Calendar {
+package enum Calendar {
     static func isDate(_ year: Int, _ month: Int, _ day: Int) -> Bool {
         guard month >= 1, month <= 12, day >= 1 else { return false }
         let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
@@ -167,7 +167,7 @@ private enum Calendar {
         return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
     }
 
-    static func date(day: Int) -> (year: Int, month: Int, day: Int) {
+    package static func date(day: Int) -> (year: Int, month: Int, day: Int) {
         let shifted = day + 719_468
         let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
         let dayOfEra = shifted - era * 146_097

@@ -82,7 +82,7 @@ struct TidyTests {
         "Manifests": ["Provenance", "Runtime", "Crypto", "Synchronization"],
         "Ledger": ["Provenance", "Runtime", "SQLite", "Glibc"],
         "Trace": ["Provenance"],
-        "HTTP": [],
+        "HTTP": ["Provenance"],
         "Proxy": ["Provenance", "HTTP", "Runtime", "Synchronization"],
         "Admin": ["Provenance", "HTTP", "Runtime", "Synchronization"],
         "Sidecar": [
