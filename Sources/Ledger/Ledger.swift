@@ -13,6 +13,8 @@ package final class Ledger {
     package private(set) var isImmutableCopy = false
     let database: Database
     let hashing: Hashing
+    /// The file that was opened.
+    private let identity: FileStatus.Identity?
     private var statements: [Query: Statement] = [:]
     /// The statement that is run most often, at hand without a look-up.
     var digestRange: Statement?
@@ -26,7 +28,15 @@ package final class Ledger {
         self.path = path
         self.database = database
         self.hashing = hashing
+        identity = Self.identity(path)
     }
+
+    private static func identity(_ path: String) -> FileStatus.Identity? {
+        ((try? FileStatus.of(path)) ?? nil)?.identity
+    }
+
+    /// Whether the file that is open still has its name: one that was removed or replaced takes what nobody will ever read.
+    package var isInPlace: Bool { identity != nil && Self.identity(path) == identity }
 
     /// Opens the ledger in `directory` to read it.
     package static func reading(

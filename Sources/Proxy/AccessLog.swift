@@ -6,6 +6,8 @@ struct AccessLog: ~Copyable {
     private let descriptor: Int32
     private let buffer: UnsafeMutableRawBufferPointer
     private var count = 0
+    /// Whether the last byte in the file is in the middle of a line.
+    private var isTorn = false
     private var second = Int64.min
     /// `2026-11-21T14:58:26.`
     private var time = InlineArray<20, UInt8>(repeating: 0x30)
@@ -25,11 +27,23 @@ struct AccessLog: ~Copyable {
     /// Whether there is no room for another line.
     var isFull: Bool { count > Self.capacity - Self.longest }
 
-    /// Writes what was gathered. False when some of it is lost.
-    mutating func flush() -> Bool {
-        guard count > 0 else { return true }
-        defer { count = 0 }
-        return LogFile.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]), to: descriptor)
+    /// Writes what was gathered, and keeps what could not be written. Returns how many lines are lost: those for which there is no
+    /// room any more.
+    mutating func flush() -> Int {
+        guard count > 0, let base = buffer.baseAddress else { return 0 }
+        let written = max(0, LogFile.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]), to: descriptor))
+        if written > 0 {
+            isTorn = buffer[written - 1] != 0x0A
+            count -= written
+            base.copyMemory(from: base + written, byteCount: count)
+        }
+        guard isFull else { return 0 }
+        let lost = buffer[..<count].reduce(0) { $0 + ($1 == 0x0A ? 1 : 0) }
+        count = 0
+        // The rest of a line that is half written is lost: the next one begins on a line of its own.
+        if isTorn { write(byte: 0x0A) }
+        isTorn = false
+        return lost
     }
 
     mutating func write(wall: Int64) {
@@ -109,6 +123,13 @@ extension Worker where Net: ~Copyable {
         client.pointee.lineCount = UInt8(index)
     }
 
+    mutating func flushLog() {
+        let lost = accessLog.flush()
+        guard lost > 0 else { return }
+        counters.add(.lostLogLines, lost)
+        tellSupervisor()
+    }
+
     /// How an exchange ended, as the log says it.
     enum Ending {
         case whole
@@ -129,7 +150,7 @@ extension Worker where Net: ~Copyable {
     /// In logfmt, with the names that a trace reads.
     mutating func log(_ client: End, status: Int, _ ending: Ending) {
         guard hasAccessLog, let buffer = client.pointee.buffer else { return }
-        if accessLog.isFull, !accessLog.flush() { counters.add(.logFailures) }
+        if accessLog.isFull { flushLog() }
         accessLog.write("time=")
         accessLog.write(wall: wall)
         accessLog.write(" client=")

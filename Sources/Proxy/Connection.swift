@@ -68,6 +68,8 @@ struct Connection {
         static let keepsAliveInHTTP10 = Flags(rawValue: 1 << 17)
         /// An empty line before its request line was ignored.
         static let hasSkippedLine = Flags(rawValue: 1 << 19)
+        /// It waits for 100 before it sends the body.
+        static let awaitsContinue = Flags(rawValue: 1 << 20)
 
         // Of an upstream:
         static let isConnecting = Flags(rawValue: 1 << 12)
@@ -98,8 +100,9 @@ struct Connection {
     var phase = Phase.requestHead
     var variant: UInt8 = 0
     var upstream: UInt8 = 0
-    /// The next address of the upstream to try, counted from the one that worked last.
+    /// How many addresses of the upstream were tried, from the first one on.
     var attempt: UInt8 = 0
+    var firstAddress: UInt8 = 0
     var idCount: UInt8 = 0
     var flags: Flags = []
     var peer = Connection.nobody

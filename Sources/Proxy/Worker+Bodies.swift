@@ -60,6 +60,7 @@ extension Worker where Net: ~Copyable {
             abandon(client)
             return false
         }
+        stopAwaitingContinue(client, upstream)
         awaitBody(client)
         let from = client.pointee.start
         if case .trailers = client.pointee.body { return readTrailers(client, upstream) }
@@ -127,6 +128,7 @@ extension Worker where Net: ~Copyable {
         case .malformed: return .failure(.trailer)
         case .incomplete: return .success(nil)
         case .complete(let length):
+            guard length <= settings.limits.headBytes else { return .failure(.trailer) }
             let section = UnsafeRawBufferPointer(rebasing: bytes[..<length])
             let names = end.pointee.role == .client ? requestNames : responseNames
             if let fault = TrailerSection.parse(section.bytes, names: names, into: &fields) { return .failure(fault) }

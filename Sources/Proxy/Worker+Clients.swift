@@ -302,7 +302,7 @@ extension Worker where Net: ~Copyable {
     }
 
     mutating func closeAll() {
-        _ = accessLog.flush()
+        flushLog()
         for index in 0..<slotsMade {
             let end = connections + index
             switch end.pointee.role {

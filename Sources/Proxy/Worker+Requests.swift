@@ -76,6 +76,10 @@ extension Worker where Net: ~Copyable {
             return
         case .success: break
         }
+        // Whoever sends body bytes at once, or has none, waits for nothing.
+        if client.pointee.start > bodyStart || client.pointee.phase == .response {
+            client.pointee.flags.remove(.awaitsContinue)
+        }
         client.pointee.requestStart = start &+ moved
         client.pointee.requestCount = client.pointee.start &- start &- moved
         dispatch(client, isFresh: false)
@@ -124,7 +128,6 @@ extension Worker where Net: ~Copyable {
             writer.write(head, request.authority)
             writer.write("\r\n")
         }
-        if request.isHTTP10, request.host.isEmpty, request.authority.isEmpty { writeHost(client) }
         var forwarding = Forwarding()
         let keepsUpgrade = wantsUpgrade(request, head)
         if keepsUpgrade { client.pointee.flags.insert(.wantsUpgrade) }
@@ -144,6 +147,8 @@ extension Worker where Net: ~Copyable {
             named &+= 1
         }
         client.pointee.variant = UInt8(forwarding.variant < 0 ? settings.defaultVariant : forwarding.variant)
+        if forwarding.expectsContinue { client.pointee.flags.insert(.awaitsContinue) }
+        if request.isHTTP10, request.host.isEmpty, request.authority.isEmpty { writeHost(client) }
         writeIdentity(client, forwarding, head)
         writeForwarding(client, request, forwarding, head)
         if keepsUpgrade || forwarding.takesTrailers {
@@ -163,6 +168,7 @@ extension Worker where Net: ~Copyable {
         var hasLength = false
         /// Whether a list that we add to is there already.
         var hasLists = false
+        var expectsContinue = false
         var variant = -1
     }
 
@@ -189,7 +195,7 @@ extension Worker where Net: ~Copyable {
 
     /// HTTP/1.0 needs no Host; what is sent up is HTTP/1.1, which does.
     private mutating func writeHost(_ client: End) {
-        let upstream = settings.upstreams[settings.variants[settings.defaultVariant].upstream]
+        let upstream = settings.upstreams[settings.variants[Int(client.pointee.variant)].upstream]
         writer.write("Host: ")
         upstream.host.withUnsafeBytes { bytes in
             if let base = bytes.baseAddress { writer.write(base, count: bytes.count) }
@@ -233,7 +239,10 @@ extension Worker where Net: ~Copyable {
             // One of several that agree is enough.
             defer { forwarding.hasLength = true }
             return forwarding.hasLength
-        case .expect: return request.isHTTP10
+        case .expect:
+            // RFC 9110 section 10.1.1: the client may hold the body back until it is asked for.
+            if !request.isHTTP10 { forwarding.expectsContinue = true }
+            return request.isHTTP10
         case .requestID:
             guard forwarding.requestID.isEmpty, keepsID(field.value, head) else { return true }
             forwarding.requestID = field.value

@@ -118,6 +118,7 @@ extension Worker where Net: ~Copyable {
         }
         let from = start &+ moved
         if response.isInterim, response.status != 101 {
+            if response.status == 100 { stopAwaitingContinue(client, upstream) }
             return send(client, upstream, from: from, count: upstream.pointee.start &- from)
         }
         client.pointee.flags.insert(.hasResponse)

@@ -22,12 +22,12 @@ extension Worker where Net: ~Copyable {
         upstream.pointee.phase = .responseHead
         if upstream.pointee.flags.contains(.isConnecting) {
             setDeadline(upstream, after: settings.timeouts.connect)
-        } else if client.pointee.phase == .response {
-            setDeadline(upstream, after: settings.timeouts.responseHead)
         } else {
-            clearDeadline(upstream)
+            awaitAnswer(client, upstream)
         }
-        if client.pointee.phase == .requestBody { setDeadline(client, after: settings.timeouts.requestBody) }
+        if client.pointee.phase == .requestBody, !client.pointee.flags.contains(.awaitsContinue) {
+            setDeadline(client, after: settings.timeouts.requestBody)
+        }
         sendUp(client, upstream, from: client.pointee.requestStart, count: client.pointee.requestCount)
     }
 
@@ -100,11 +100,24 @@ extension Worker where Net: ~Copyable {
         goodAddress[index] = Int(upstream.pointee.attempt)
         noteState(.reached, index)
         guard let client = peer(of: upstream) else { return }
-        if client.pointee.phase == .response {
+        awaitAnswer(client, upstream)
+    }
+
+    /// The upstream is waited for when the request is whole, or when it has to say whether it wants the body.
+    private mutating func awaitAnswer(_ client: End, _ upstream: End) {
+        if client.pointee.phase == .response || client.pointee.flags.contains(.awaitsContinue) {
             setDeadline(upstream, after: settings.timeouts.responseHead)
         } else {
             clearDeadline(upstream)
         }
+    }
+
+    /// The body may come now: the client is waited for.
+    mutating func stopAwaitingContinue(_ client: End, _ upstream: End) {
+        guard client.pointee.flags.contains(.awaitsContinue) else { return }
+        client.pointee.flags.remove(.awaitsContinue)
+        clearDeadline(upstream)
+        if client.pointee.phase == .requestBody { awaitBody(client) }
     }
 
     /// Tries the next address of the upstream, and gives up after the last.
@@ -154,7 +167,9 @@ extension Worker where Net: ~Copyable {
     private mutating func connect(_ client: End, _ index: Int) -> End? {
         let addresses = settings.upstreams[index].addresses
         while Int(client.pointee.attempt) < addresses.count {
-            let address = (goodAddress[index] + Int(client.pointee.attempt)) % addresses.count
+            // The one that worked last comes first; what others find out meanwhile does not change this client's turn.
+            if client.pointee.attempt == 0 { client.pointee.firstAddress = UInt8(goodAddress[index]) }
+            let address = (Int(client.pointee.firstAddress) + Int(client.pointee.attempt)) % addresses.count
             client.pointee.attempt += 1
             let descriptor = net.connect(to: addresses[address])
             guard descriptor >= 0 else {

@@ -155,7 +155,7 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
         while let slot = timers.nextExpired(now) { expire(connections + slot) }
         if now >= trimAt {
             buffers.trim()
-            if !accessLog.flush() { counters.add(.logFailures) }
+            flushLog()
             trimAt = now &+ 1_000_000
         }
         switch control.order {

@@ -25,8 +25,8 @@ package final class WorkerCounters: Sendable {
         case surplus
         case upgrades
         case timeouts
-        /// Times that lines of the access log were lost.
-        case logFailures
+        /// Lines of the access log that could not be written.
+        case lostLogLines
 
         /// As reports spell it: `upstream_faults`.
         package var name: String {

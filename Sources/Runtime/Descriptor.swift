@@ -83,6 +83,18 @@ package struct FileStatus: Sendable {
     package let isDirectory: Bool
     package let size: Int64
     package let modification: Modification
+    /// Which file it is, whatever its name and contents.
+    package let identity: Identity
+
+    package struct Identity: Hashable, Sendable {
+        private let device: UInt64
+        private let inode: UInt64
+
+        init(_ status: stat) {
+            device = UInt64(status.st_dev)
+            inode = UInt64(status.st_ino)
+        }
+    }
 
     /// When a file was changed, and which file it is: what differs when somebody wrote to it.
     package struct Modification: Hashable, Sendable {
@@ -107,6 +119,7 @@ package struct FileStatus: Sendable {
 
     init(_ status: stat) {
         modification = Modification(status)
+        identity = Identity(status)
         isRegular = status.st_mode & S_IFMT == S_IFREG
         isDirectory = status.st_mode & S_IFMT == S_IFDIR
         size = Int64(status.st_size)

@@ -26,8 +26,8 @@ package final class LogFile: Sendable {
         guard dup3(new, number, O_CLOEXEC) >= 0 else { throw SystemError("reopen", path) }
     }
 
-    /// Appends whole lines. False when they could not be written, or not all of them.
-    package static func append(_ bytes: UnsafeRawBufferPointer, to number: Int32) -> Bool {
-        retrying { write(number, bytes.baseAddress, bytes.count) } == bytes.count
+    /// Appends lines; how many bytes were written, or fewer than none when that failed.
+    package static func append(_ bytes: UnsafeRawBufferPointer, to number: Int32) -> Int {
+        retrying { write(number, bytes.baseAddress, bytes.count) }
     }
 }

@@ -18,7 +18,9 @@ package struct Signals: ~Copyable {
         sigemptyset(&set)
         for signal in [SIGTERM, SIGINT, SIGHUP] { sigaddset(&set, signal) }
         pthread_sigmask(SIG_BLOCK, &set, nil)
+        // These come as errors of the call that they are about.
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         let number = signalfd(-1, &set, Int32(SFD_NONBLOCK | SFD_CLOEXEC))
         guard number >= 0 else { throw SystemError("open", "a descriptor for signals") }
         descriptor = Descriptor(owning: number)

@@ -244,6 +244,11 @@ final class ActivationLoader: @unchecked Sendable {
     /// Writes the activation to the ledger, unless it is already the active one there.
     private func record(_ file: ManifestFile, _ state: State, cause: String) throws(LoadFailure) -> Recorded {
         let now = Clock.now()
+        guard ledger.isInPlace else {
+            throw LoadFailure(
+                "the ledger \(ledger.path.onOneLine) was removed or replaced while it was open: put it back, or start again",
+                isOfLedger: true)
+        }
         do throws(LedgerError) {
             let path = Paths.absolute(file.path)
             try ledger.addAll([file.manifest]) { manifest throws(LedgerError) in

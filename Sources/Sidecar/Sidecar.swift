@@ -167,7 +167,7 @@ package struct Sidecar: ~Copyable {
                     fleet.drain()
                 }
             }
-            fleet.logUpstreams(log)
+            fleet.logNews(log)
             if fleet.hasEnded { return true }
             if let drainUntil, Clock.monotonic() >= drainUntil { return fleet.stop() }
         }

@@ -18,6 +18,7 @@ final class WorkerFleet: Sendable {
     private let ended = Atomic<Int>(0)
     private let cutCount = Atomic<Int>(0)
     private let reported: Mutex<[UpstreamState]>
+    private let reportedLoss = Atomic<UInt64>(0)
 
     /// The listeners of every worker. Closed, and socket files removed, when the fleet is gone.
     private final class Sockets: @unchecked Sendable {
@@ -170,8 +171,17 @@ final class WorkerFleet: Sendable {
 
     func isReconnected(_ upstream: Int, since serial: UInt64) -> Bool { control.isReconnected(upstream, since: serial) }
 
-    /// Logs what has become of upstreams since it was last asked.
-    func logUpstreams(_ log: EventLog) {
+    /// Logs what has become of upstreams, and of the access log, since it was last asked.
+    func logNews(_ log: EventLog) {
+        let lost = totals[.lostLogLines]
+        if lost > reportedLoss.exchange(lost, ordering: .relaxed) {
+            log.write(
+                .warn, "access-log-failed",
+                [
+                    ("lines_lost", .integer(lost)),
+                    ("advice", .string("see that its disk has room, and send SIGHUP if it was moved")),
+                ])
+        }
         for (index, upstream) in proxy.upstreams.enumerated() {
             let state = control.state(ofUpstream: index)
             let before = reported.withLock { states in

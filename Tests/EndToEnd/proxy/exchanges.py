@@ -155,6 +155,24 @@ def test_interim_responses():
         Response(read_to_end(connection)).assert_stamped("m1")
 
 
+def test_an_upstream_that_never_asks_for_the_body_is_to_blame():
+    def behave(connection, head, rest):
+        connection.recv(1)
+        return False
+    with Upstream(behave) as upstream, Colophon(
+            upstream.address, "--timeouts-response-head", "300ms", "--timeouts-request-body", "200ms") as colophon:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        Response(colophon.exchange(head)).assert_ours(504, "upstream")
+
+    def asks(connection, head, rest):
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        rest.take(4)
+        return ok(connection, "", rest)
+    with Upstream(asks) as upstream, Colophon(upstream.address, "--timeouts-request-body", "200ms") as colophon:
+        # Asked, and silent: now it is the client.
+        assert b"HTTP/1.1 408" in colophon.exchange(head)
+
+
 def test_early_response_to_an_upload():
     def behave(connection, head, rest):
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!")

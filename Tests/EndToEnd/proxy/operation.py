@@ -202,6 +202,37 @@ def test_history_is_written():
         assert len(re.findall("model_version", rows)) == 1, rows
 
 
+def test_a_ledger_that_is_gone_refuses_an_activation():
+    with Upstream(ok) as upstream, Colophon(upstream.address) as colophon:
+        os.rename(colophon.path / "data", colophon.path / "moved")
+        place(colophon.pointer, manifest("m2"))
+        assert "removed or replaced" in colophon.event("reload-failed")["reason"]
+        colophon.get("/").assert_stamped("m1", "unknown")
+        os.rename(colophon.path / "moved", colophon.path / "data")
+        colophon.process.send_signal(signal.SIGHUP)
+        colophon.event("activation", 2)
+        assert version(colophon) == "m2"
+
+
+def test_an_access_log_at_its_limit_does_no_harm():
+    with tempfile.TemporaryDirectory() as scratch, Upstream(ok) as upstream:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+        try:
+            with Colophon(upstream.address, "--log-access", scratch + "/log") as colophon:
+                with colophon.connect() as connection:
+                    stream = connection.makefile("rb")
+                    for _ in range(4000):
+                        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                        while stream.readline() != b"\r\n":
+                            pass
+                        assert stream.read(4) == b"fine"
+                assert colophon.event("access-log-failed")["lines_lost"] > 0
+                for line in Path(scratch, "log").read_text().splitlines()[:-1]:
+                    assert line.count("time=") == 1 and line.endswith("ended=ok"), line
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 def test_signals_reload():
     with Upstream(ok) as upstream, Colophon(upstream.address, "--poll", "1h") as colophon:
         for number in range(2, 8):
