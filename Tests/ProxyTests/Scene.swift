@@ -244,10 +244,14 @@ final class SimulatedClient {
         }
         if !isBodiless, body != Plan.body(plan.number, plan.size) {
             // A response that ends with the connection is cut by a reset, which the client can see.
-            // And where the server itself ends so, early, nobody can.
-            let canSee = socket.isReset || plan.behaviour == .close && !scene.isCalm
+            // Where the server itself ends so, early, nobody can; and a client that broke off has no right to more.
+            let canSee = socket.isReset || socket.isBroken || plan.behaviour == .close && !scene.isCalm
             let isCut = canSee && Plan.body(plan.number, plan.size).starts(with: body)
-            if !isCut { scene.fail("the body of \(plan.number) (\(plan.behaviour)) is not what was sent") }
+            if !isCut {
+                scene.fail(
+                    "the body of \(plan.number) (\(plan.behaviour), HTTP/1.\(plan.isHTTP10 ? 0 : 1), \(plan.method)) is \(body.count) of \(plan.size) bytes, closed \(socket.isClosed), reset \(socket.isReset), gone \(isGone), finished \(socket.isFinished)"
+                )
+            }
         }
         if plan.behaviour == .short, !isBodiless { scene.fail("a short response to \(plan.number) looks whole") }
         if plan.behaviour != .early, message.all("x-sum") != [Plan.sum(plan.upload)] {
