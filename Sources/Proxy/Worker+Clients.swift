@@ -301,15 +301,18 @@ extension Worker where Net: ~Copyable {
         }
     }
 
+    /// Time is up, or all is done. What is cut now is on record too.
     mutating func closeAll() {
-        flushLog()
         for index in 0..<slotsMade {
             let end = connections + index
             switch end.pointee.role {
-            case .client: closeClient(end)
+            case .client:
+                if peer(of: end) != nil { log(end, status: end.pointee.status, .fault(.sidecar)) }
+                closeClient(end)
             case .upstream: closeUpstream(end)
             case .free: break
             }
         }
+        flushLog()
     }
 }

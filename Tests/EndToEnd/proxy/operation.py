@@ -351,7 +351,8 @@ def test_draining_ends_in_time_or_when_asked_twice():
         connection.recv(1)
         return False
     for args, signals in ((["--timeouts-drain", "300ms"], 1), ([], 2)):
-        with Upstream(behave) as upstream, Colophon(upstream.address, *args) as colophon, colophon.connect() as slow:
+        with tempfile.TemporaryDirectory() as scratch, Upstream(behave) as upstream, \
+                Colophon(upstream.address, "--log-access", scratch + "/log", *args) as colophon, colophon.connect() as slow:
             slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             wait_until(lambda: upstream.heads, "the request is with the upstream")
             colophon.terminate()
@@ -364,6 +365,7 @@ def test_draining_ends_in_time_or_when_asked_twice():
                 return colophon.process.poll() is not None
             wait_until(ended, "it ends")
             assert colophon.events("stop")[0]["cut"] == 1
+            assert Path(scratch, "log").read_text().endswith(" ended=sidecar\n")
             assert colophon.process.returncode == 0
 
 
