@@ -36,6 +36,7 @@ let package = Package(
         .target(name: "Trace", dependencies: ["Provenance"], swiftSettings: strict),
         .target(name: "Proxy", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
 
+        .target(name: "Enrichment", dependencies: ["Provenance", "Runtime"], swiftSettings: strict),
         .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
 
         // What `serve` runs: settings, start, supervision, end.
@@ -47,7 +48,7 @@ let package = Package(
         // The command line, which composes them.
         .executableTarget(
             name: "colophon",
-            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Sidecar"],
+            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Enrichment", "Sidecar"],
             swiftSettings: strict),
 
         // Tests: one target for each module, and the program as its users see it.

@@ -20,6 +20,9 @@ int accept4(int, struct sockaddr *, socklen_t *, int);
 
 static inline int colophon_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
 
+/* Room for more bytes in a pipe; fails on anything else. */
+static inline int colophon_pipe_size(int descriptor, int bytes) { return fcntl(descriptor, 1031 /* F_SETPIPE_SZ */, bytes); }
+
 /* Columns of the terminal behind a descriptor; 0 when it is none. */
 static inline int colophon_terminal_columns(int descriptor) {
     struct winsize size;

@@ -35,6 +35,29 @@ package enum ByteScan {
         return range.upperBound
     }
 
+    /// Where something first stands in `range` that is not plain text of a JSON string: a quote, a backslash, a control character or
+    /// a byte beyond ASCII; the end of the range when nothing does.
+    @inline(__always)
+    static func firstSpecial(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        var index = range.lowerBound
+        while index &+ 8 <= range.upperBound {
+            let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            // The lowest bit found is surely one, as in `matches`: below 0x20 is what borrows when 0x20 is taken away.
+            let controls = (word &- 0x2020_2020_2020_2020) & ~word & 0x8080_8080_8080_8080
+            let found =
+                controls | word & 0x8080_8080_8080_8080 | matches(word, 0x2222_2222_2222_2222)
+                | matches(word, 0x5C5C_5C5C_5C5C_5C5C)
+            if found != 0 { return index &+ found.trailingZeroBitCount >> 3 }
+            index &+= 8
+        }
+        while index < range.upperBound {
+            let byte = bytes[index]
+            if byte < 0x20 || byte >= 0x80 || byte == 0x22 || byte == 0x5C { return index }
+            index &+= 1
+        }
+        return range.upperBound
+    }
+
     /// Where `byte` last stands in `range`; one less than its start when it does not.
     @inlinable @inline(__always)
     package static func last(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {

@@ -57,9 +57,9 @@ extension Span where Element == UInt8 {
     package func hasBytes(_ literal: StaticString, at start: Int) -> Bool {
         let length = literal.utf8CodeUnitCount
         guard start >= 0, length <= count - start else { return false }
-        let expected = UnsafeBufferPointer(start: literal.utf8Start, count: length)
-        for offset in 0..<length where self[start + offset] != expected[offset] { return false }
-        return true
+        return extracting(start..<start + length).withUnsafeBytes { own in
+            Self.isEqual(own, UnsafeRawBufferPointer(start: literal.utf8Start, count: length))
+        }
     }
 
     /// Whether `literal` stands anywhere.

@@ -114,6 +114,12 @@ package struct HexPrefix: Hashable, Sendable {
         digits = String(lowest.hex.prefix(count))
     }
 
+    package init(whole digest: Digest) {
+        lowest = digest
+        highest = digest
+        digits = digest.hex
+    }
+
     /// The digest itself, when all 64 digits are there.
     package var whole: Digest? { lowest == highest ? lowest : nil }
 

@@ -55,6 +55,16 @@ extension Instant {
 
     /// Reads the same from the bytes at `range`. The line path calls this, so it allocates nothing.
     package init?(_ bytes: Span<UInt8>, in range: Range<Int>, withoutZone: WithoutZone) {
+        var lacksZone = false
+        self.init(bytes, in: range, withoutZone: withoutZone, lacksZone: &lacksZone)
+    }
+
+    /// Reads the same, and tells whether a zone was named.
+    package init?(_ bytes: Span<UInt8>, in range: Range<Int>, withoutZone: WithoutZone, lacksZone: inout Bool) {
+        if let time = Self.usual(bytes, range) {
+            self = time
+            return
+        }
         var digits = DigitReader(offset: range.lowerBound, end: range.upperBound)
         guard let year = digits.number(4, bytes), digits.take(UInt8(ascii: "-"), bytes),
             let month = digits.number(2, bytes), digits.take(UInt8(ascii: "-"), bytes),
@@ -63,6 +73,7 @@ extension Instant {
         var microseconds = Int64(Calendar.day(year, month, day)) * 86_400_000_000
         if digits.isAtEnd {
             guard case .isUTC = withoutZone else { return nil }
+            lacksZone = true
             self.init(microseconds: microseconds)
             return
         }
@@ -82,8 +93,32 @@ extension Instant {
             }
         }
         microseconds += Int64(hour * 3600 + minute * 60 + second) * 1_000_000 + Int64(fraction)
+        lacksZone = digits.isAtEnd
         guard let offset = digits.zone(bytes, withoutZone), digits.isAtEnd else { return nil }
         self.init(microseconds: microseconds - Int64(offset) * 60_000_000)
+    }
+}
+
+extension Instant {
+    /// Reads what nearly every line has, `2025-03-04T18:21:03.219384Z`, without a look at anything else; nil for all other spellings.
+    private static func usual(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Instant? {
+        guard range.count == 27 else { return nil }
+        let text = bytes.extracting(range)
+        var isSound = true
+        func two(_ offset: Int) -> Int {
+            let (high, low) = (text[offset] &- 0x30, text[offset &+ 1] &- 0x30)
+            if high > 9 || low > 9 { isSound = false }
+            return Int(high) &* 10 &+ Int(low)
+        }
+        let (year, month, day) = (two(0) &* 100 &+ two(2), two(5), two(8))
+        let (hour, minute, second) = (two(11), two(14), two(17))
+        let fraction = two(20) &* 10_000 &+ two(22) &* 100 &+ two(24)
+        guard isSound, text[4] == 0x2D, text[7] == 0x2D, text[10] == 0x54, text[13] == 0x3A, text[16] == 0x3A,
+            text[19] == 0x2E, text[26] == 0x5A, hour < 24, minute < 60, second <= 60,
+            Calendar.isDate(year, month, day)
+        else { return nil }
+        let seconds = Calendar.day(year, month, day) &* 86_400 &+ hour &* 3600 &+ minute &* 60 &+ second
+        return Instant(microseconds: Int64(seconds) &* 1_000_000 &+ Int64(fraction))
     }
 }
 

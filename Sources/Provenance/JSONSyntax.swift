@@ -54,6 +54,8 @@ package struct JSONSyntax: ~Copyable {
         let start = offset
         var isEscaped = false
         while offset < bytes.count {
+            offset = bytes.withUnsafeBytes { ByteScan.firstSpecial($0, offset..<bytes.count) }
+            guard offset < bytes.count else { break }
             let byte = bytes[offset]
             switch byte {
             case UInt8(ascii: "\""):

@@ -17,11 +17,16 @@ package struct FieldSpan: Sendable {
         case escaped
     }
 
-    package let range: Range<Int>
+    // Half the size of a range: facts are made for every line.
+    private let start: UInt32
+    private let end: UInt32
     package let spelling: Spelling
 
+    package var range: Range<Int> { Int(start)..<Int(end) }
+
     package init(_ range: Range<Int>, _ spelling: Spelling) {
-        self.range = range
+        start = UInt32(truncatingIfNeeded: range.lowerBound)
+        end = UInt32(truncatingIfNeeded: range.upperBound)
         self.spelling = spelling
     }
 
@@ -34,22 +39,61 @@ package struct FieldSpan: Sendable {
     }
 }
 
+/// What is looked for in lines.
+package struct LineReading: Sendable {
+    /// Nil to tell the formats apart by themselves.
+    package var format: LineFormat?
+    /// The name of the value that lines are kept in order by; empty for none.
+    package var key: [UInt8]
+    /// The name of the value that decides whether a line is meant; empty for none.
+    package var test: [UInt8]
+
+    package init(format: LineFormat? = nil, key: String = "", test: String = "") {
+        self.format = format
+        self.key = Array(key.utf8)
+        self.test = Array(test.utf8)
+    }
+
+    /// The formats told apart, and nothing else looked for.
+    package static let usual = LineReading()
+}
+
 /// What a line says about where it came from: only where things stand, nothing copied.
 package struct LineFacts: Sendable {
-    package let format: LineFormat
+    package private(set) var format: LineFormat
     package var provenance = ProvenanceValues<FieldSpan>()
     package var attribution: FieldSpan?
     package var requestID: FieldSpan?
     package var variant: FieldSpan?
     package var time: Instant?
+    /// Whether the time names no zone, and was read as UTC.
+    package var timeLacksZone = false
     /// How long the request took, in microseconds.
     package var duration: Int64 = 0
+    /// Whether it tells of a recommendation that was asked for.
+    package var isRecommendation = false
+    /// The values that the reading asked for besides.
+    package var key: FieldSpan?
+    package var tested: FieldSpan?
+    /// Where something is added: behind the last byte that is no space, or before the brace that closes the object.
+    package var end = 0
+    /// Whether nothing that is added could be read: quotes of its logfmt do not close.
+    package var cannotBeAddedTo = false
+    /// Whether what is added to this object stands alone in it.
+    package var isEmptyObject = false
     /// Whether a provenance field stands twice or is no text, so that it says nothing.
     package var isRepeated = false
-    /// A bit for each known field that stands in the line.
+    /// A bit for each known field that stands in the line, and for each that has a value there.
     private var seen: UInt8 = 0
+    private var valued: UInt8 = 0
+
+    /// Whether it names a manifest, or anything of one.
+    package var namesManifest: Bool { valued & KnownField.provenanceBits != 0 }
 
     package init(_ format: LineFormat) { self.format = format }
+
+    /// Forgets everything, for another line or another reading of this one.
+    mutating func begin(_ format: LineFormat) { self = LineFacts(format) }
 
     /// Whether the request id, if there is a minted one, was minted under the manifest whose digest stands at `digest`.
     package func requestIDAgrees(with digest: Range<Int>, _ line: Span<UInt8>) -> Bool {
@@ -71,6 +115,7 @@ package struct LineFacts: Sendable {
     mutating func take(_ name: Range<Int>, _ value: FieldSpan, _ bytes: Span<UInt8>) -> KnownField? {
         guard let field = KnownField(bytes, name) else { return nil }
         note(field)
+        valued |= field.bit
         switch field {
         case .provenance(let field):
             provenance[field] = value
@@ -123,6 +168,9 @@ enum KnownField: Equatable {
         case .requestID: nil
         }
     }
+
+    /// The bits of all provenance fields.
+    static let provenanceBits: UInt8 = 0b11111
 
     /// One bit for each.
     var bit: UInt8 {

@@ -3,14 +3,36 @@
 package enum LineReader {
     /// The facts of `line`, which has no line end.
     package static func read(_ line: Span<UInt8>) -> LineFacts {
-        if let facts = json(line) { return facts }
-        if let facts = recommendation(line) { return facts }
-        if let facts = logfmt(line) { return facts }
         var facts = LineFacts(.text)
-        _ = suffix(line, end: trimmedEnd(line), into: &facts)
-        // Anybody may end a text with a name and a value; a stamp has both of these.
-        if facts.provenance.modelVersion == nil || facts.provenance.manifestSHA256 == nil { return LineFacts(.text) }
+        _ = read(line, .usual, into: &facts)
         return facts
+    }
+
+    /// Puts the facts of `line`, which has no line end, and what else `reading` asks for, into `facts`, whatever was in it; false
+    /// when the line is not in the one format that `reading` allows.
+    package static func read(
+        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) -> Bool {
+        switch reading.format {
+        case .recommendation: recommendation(line, reading, into: &facts)
+        case .json: json(line, reading, into: &facts)
+        case .logfmt: logfmt(line, reading, into: &facts)
+        case .text: text(line, into: &facts)
+        case nil:
+            json(line, reading, into: &facts) || recommendation(line, reading, into: &facts)
+                || logfmt(line, reading, into: &facts) || text(line, into: &facts)
+        }
+    }
+
+    private static func text(_ line: Span<UInt8>, into facts: inout LineFacts) -> Bool {
+        facts.begin(.text)
+        let end = trimmedEnd(line)
+        _ = suffix(line, end: end, into: &facts)
+        // Anybody may end a text with a name and a value; a stamp has both of these.
+        if facts.provenance.modelVersion == nil || facts.provenance.manifestSHA256 == nil { facts.begin(.text) }
+        facts.end = end
+        facts.isRecommendation = line.contains("recommendation request")
+        return true
     }
 
     private static func trimmedEnd(_ line: Span<UInt8>) -> Int {
@@ -52,29 +74,38 @@ package enum LineReader {
 
     // MARK: - Recommendation lines
 
-    private static func recommendation(_ line: Span<UInt8>) -> LineFacts? {
+    private static func recommendation(
+        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) -> Bool {
         guard let first = line.firstIndex(of: UInt8(ascii: ","), in: 0..<min(line.count, 64)),
             let second = line.firstIndex(of: UInt8(ascii: ","), in: first + 1..<min(line.count, first + 512))
-        else { return nil }
+        else { return false }
         var start = second + 1
         while start < line.count, line[start] == 0x20 { start += 1 }
-        guard line.hasBytes("recommendation request", at: start) else { return nil }
+        guard line.hasBytes("recommendation request", at: start) else { return false }
 
-        var facts = LineFacts(.recommendation)
-        // A line that is not built like this was cut short, or somebody else wrote a part of it: then nothing in it counts.
-        guard let middle = statusEnd(line, start + 22) else { return facts }
         let lineEnd = trimmedEnd(line)
+        facts.begin(.recommendation)
+        facts.end = lineEnd
+        facts.isRecommendation = true
+        // A line that is not built like this was cut short, or somebody else wrote a part of it: then nothing in it counts.
+        guard let middle = statusEnd(line, start + 22) else { return true }
         let end = suffix(line, end: lineEnd, into: &facts)
         // Only what stands after the duration is the server's own word: a path or a title may hold anything.
         let duration = duration(line, end: end)
         if let duration, duration.start >= middle {
             facts.duration = duration.microseconds
         } else {
-            facts = LineFacts(.recommendation)
+            facts.begin(.recommendation)
+            facts.end = lineEnd
+            facts.isRecommendation = true
         }
-        facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC)
-        readMiddle(line, middle..<max(middle, duration?.start ?? lineEnd), into: &facts)
-        return facts
+        facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC, lacksZone: &facts.timeLacksZone)
+        let user = FieldSpan(first + 1..<second, .plain)
+        if isUserName(reading.key) { facts.key = user }
+        if isUserName(reading.test) { facts.tested = user }
+        readMiddle(line, middle..<max(middle, duration?.start ?? lineEnd), reading, into: &facts)
+        return true
     }
 
     /// Where `<path>, status <code>` ends, for a path without spaces at `start`; nil when it does not stand there.
@@ -106,43 +137,67 @@ package enum LineReader {
     }
 
     /// Reads the variant and the request id between the status and the result: whatever follows `result:` may be a title.
-    private static func readMiddle(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
+    private static func readMiddle(
+        _ line: Span<UInt8>, _ range: Range<Int>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) {
         var start = range.lowerBound
         while start < range.upperBound, line[start] == UInt8(ascii: ",") {
             start += 1
             while start < range.upperBound, line[start] == 0x20 { start += 1 }
             let stop = line.firstIndex(of: UInt8(ascii: ","), in: start..<range.upperBound) ?? range.upperBound
-            if line.hasBytes("result:", at: start) { return }
+            if stop > start, line[start] == UInt8(ascii: "r"), line.hasBytes("result:", at: start) { return }
             if line.hasBytes("variant=", at: start) {
                 facts.variant = FieldSpan(start + 8..<stop, .percent)
             } else if line.hasBytes("request_id=", at: start), facts.requestID == nil {
                 facts.requestID = FieldSpan(start + 11..<stop, .percent)
             }
+            if let value = value(of: reading.key, line, start..<stop) { facts.key = value }
+            if let value = value(of: reading.test, line, start..<stop) { facts.tested = value }
             start = stop
         }
     }
 
+    /// The second column has no name of its own in the line.
+    private static func isUserName(_ name: borrowing [UInt8]) -> Bool {
+        name.count == 7 && name.span.hasBytes("user_id", at: 0) || name.count == 4 && name.span.hasBytes("user", at: 0)
+    }
+
+    /// The value in `name=value`.
+    private static func value(of name: borrowing [UInt8], _ line: Span<UInt8>, _ item: Range<Int>) -> FieldSpan? {
+        let equals = item.lowerBound + name.count
+        guard !name.isEmpty, equals < item.upperBound, line[equals] == UInt8(ascii: "="),
+            line.hasBytes(name, in: item.lowerBound..<equals)
+        else { return nil }
+        return FieldSpan(equals + 1..<item.upperBound, .percent)
+    }
+
     // MARK: - JSON lines
 
-    private static func json(_ line: Span<UInt8>) -> LineFacts? {
+    private static func json(
+        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) -> Bool {
         var syntax = JSONSyntax()
         syntax.skipSpace(line)
-        guard syntax.take(UInt8(ascii: "{"), line) else { return nil }
-        var facts = LineFacts(.json)
+        guard syntax.take(UInt8(ascii: "{"), line) else { return false }
+        facts.begin(.json)
         do throws(JSONError) {
-            try members(line, &syntax, into: &facts)
+            try members(line, &syntax, reading, into: &facts)
+            facts.end = syntax.offset - 1
             syntax.skipSpace(line)
-            return syntax.offset == line.count ? facts : nil
+            return syntax.offset == line.count
         } catch {
-            return nil
+            return false
         }
     }
 
     private static func members(
-        _ line: Span<UInt8>, _ syntax: inout JSONSyntax, into facts: inout LineFacts
+        _ line: Span<UInt8>, _ syntax: inout JSONSyntax, _ reading: borrowing LineReading, into facts: inout LineFacts
     ) throws(JSONError) {
         syntax.skipSpace(line)
-        if syntax.take(UInt8(ascii: "}"), line) { return }
+        if syntax.take(UInt8(ascii: "}"), line) {
+            facts.isEmptyObject = true
+            return
+        }
         while true {
             syntax.skipSpace(line)
             let (name, isNameEscaped) = try syntax.skipString(line)
@@ -152,11 +207,15 @@ package enum LineReader {
             syntax.skipSpace(line)
             if syntax.peek(line) == UInt8(ascii: "\"") {
                 let (content, isEscaped) = try syntax.skipString(line)
-                take(name, FieldSpan(content, isEscaped ? .escaped : .plain), line, into: &facts)
+                take(name, FieldSpan(content, isEscaped ? .escaped : .plain), line, reading, into: &facts)
             } else {
                 let start = syntax.offset
                 try syntax.skipValue(line, depth: 1)
-                facts.takeNoText(name, isNull: line.hasBytes("null", at: start), line)
+                let isNull = line.hasBytes("null", at: start)
+                facts.takeNoText(name, isNull: isNull, line)
+                if !isNull, line[start] != UInt8(ascii: "{"), line[start] != UInt8(ascii: "[") {
+                    takeAsked(name, FieldSpan(start..<syntax.offset, .plain), line, reading, into: &facts)
+                }
                 if isDuration(line, name) {
                     facts.duration = wholeMilliseconds(line, start..<syntax.offset) ?? facts.duration
                 }
@@ -169,28 +228,36 @@ package enum LineReader {
 
     // MARK: - logfmt lines
 
-    private static func logfmt(_ line: Span<UInt8>) -> LineFacts? {
-        var facts = LineFacts(.logfmt)
+    private static func logfmt(
+        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) -> Bool {
+        facts.begin(.logfmt)
+        facts.end = trimmedEnd(line)
         var index = 0
         var isFirst = true
         while true {
             while index < line.count, line[index] <= 0x20 { index += 1 }
-            guard index < line.count else { return isFirst ? nil : facts }
+            guard index < line.count else { return !isFirst }
             let start = index
             while index < line.count, line[index] > 0x20, line[index] != UInt8(ascii: "=") { index += 1 }
             let name = start..<index
             guard index < line.count, line[index] == UInt8(ascii: "="), !name.isEmpty else {
                 // A word without a value is allowed, but a line does not begin with one.
-                if isFirst { return nil }
+                if isFirst { return false }
                 if index < line.count, line[index] == UInt8(ascii: "=") { index += 1 }
                 continue
             }
-            if isFirst, !isName(line, name) { return nil }
+            if isFirst, !isName(line, name) { return false }
             isFirst = false
             index += 1
             // It began as logfmt: what cannot be read in it is not read in another way.
-            guard let value = logfmtValue(line, &index) else { return LineFacts(.logfmt) }
-            take(name, value, line, into: &facts)
+            guard let value = logfmtValue(line, &index) else {
+                facts.begin(.logfmt)
+                facts.end = trimmedEnd(line)
+                facts.cannotBeAddedTo = true
+                return true
+            }
+            take(name, value, line, reading, into: &facts)
             if isDuration(line, name) { facts.duration = wholeMilliseconds(line, value.range) ?? facts.duration }
         }
     }
@@ -223,7 +290,12 @@ package enum LineReader {
 
     // MARK: - Named values, in JSON and logfmt
 
-    private static func take(_ name: Range<Int>, _ value: FieldSpan, _ line: Span<UInt8>, into facts: inout LineFacts) {
+    private static func take(
+        _ name: Range<Int>, _ value: FieldSpan, _ line: Span<UInt8>, _ reading: borrowing LineReading,
+        into facts: inout LineFacts
+    ) {
+        takeAsked(name, value, line, reading, into: &facts)
+        if !facts.isRecommendation { facts.isRecommendation = isOfRecommendation(line, value.range) }
         if facts.take(name, value, line) != nil { return }
         switch name.count {
         case 7 where line.hasBytes("variant", at: name.lowerBound): facts.variant = value
@@ -231,9 +303,30 @@ package enum LineReader {
             4 where line.hasBytes("time", at: name.lowerBound),
             9 where line.hasBytes("timestamp", at: name.lowerBound),
             10 where line.hasBytes("@timestamp", at: name.lowerBound):
-            facts.time = Instant(line, in: value.range, withoutZone: .isUTC) ?? facts.time
+            var lacksZone = false
+            if let time = Instant(line, in: value.range, withoutZone: .isUTC, lacksZone: &lacksZone) {
+                facts.time = time
+                facts.timeLacksZone = lacksZone
+            }
         default: break
         }
+    }
+
+    private static func takeAsked(
+        _ name: Range<Int>, _ value: FieldSpan, _ line: Span<UInt8>, _ reading: borrowing LineReading,
+        into facts: inout LineFacts
+    ) {
+        if name.count == reading.key.count, !name.isEmpty, line.hasBytes(reading.key, in: name) { facts.key = value }
+        if name.count == reading.test.count, !name.isEmpty, line.hasBytes(reading.test, in: name) {
+            facts.tested = value
+        }
+    }
+
+    /// Whether a value is what servers write of recommendations: `recommendation…`, or the path `/recommend/…`.
+    private static func isOfRecommendation(_ line: Span<UInt8>, _ value: Range<Int>) -> Bool {
+        guard value.count >= 10, line[value.lowerBound] | 0x20 == UInt8(ascii: "r") || line[value.lowerBound] == 0x2F
+        else { return false }
+        return line.hasBytes("recommendation", at: value.lowerBound) || line.hasBytes("/recommend", at: value.lowerBound)
     }
 
     private static func isDuration(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {

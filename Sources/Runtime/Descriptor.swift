@@ -26,6 +26,13 @@ package struct Descriptor: ~Copyable {
         return Descriptor(owning: number)
     }
 
+    /// Opens a file to append to, and creates it where it is missing.
+    package static func append(_ path: String, mode: mode_t) throws(SystemError) -> Descriptor {
+        let number = retrying { colophon_open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, mode) }
+        guard number >= 0 else { throw SystemError("write", path) }
+        return Descriptor(owning: number)
+    }
+
     package borrowing func status(_ path: String) throws(SystemError) -> FileStatus {
         var status = stat()
         guard fstat(number, &status) == 0 else { throw SystemError("examine", path) }

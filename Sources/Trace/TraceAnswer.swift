@@ -83,6 +83,13 @@ package final class TracedManifest: Sendable {
     }
 }
 
+extension TracedManifest {
+    /// In which of the named values the manifest has another one; nil when it agrees with all.
+    func disagreement(with named: ProvenanceValues<String>) -> String? {
+        named.disagreement(with: manifest, stamped: values)
+    }
+}
+
 extension TraceAnswer {
     /// The same answer, but no surer than what was said when it was written.
     func atMost(_ stated: Attribution?) -> TraceAnswer {

@@ -36,10 +36,10 @@ package struct TraceSession {
     }
 
     /// Looks whether the index has changed; to be called between pieces of a long input.
-    package func refresh() throws(TraceIndexError) { try tracer.refresh() }
+    package func refresh() throws(ManifestIndexError) { try tracer.refresh() }
 
     /// Takes the next line, without its line feed, and appends the answers that it completes.
-    package mutating func take(_ line: Span<UInt8>, to output: inout [UInt8]) throws(TraceIndexError) {
+    package mutating func take(_ line: Span<UInt8>, to output: inout [UInt8]) throws(ManifestIndexError) {
         number += 1
         let length = line.count + 1
         var end = line.count
@@ -54,7 +54,7 @@ package struct TraceSession {
     }
 
     /// Ends the input, and appends what that completes.
-    package mutating func finish(to output: inout [UInt8]) throws(TraceIndexError) {
+    package mutating func finish(to output: inout [UInt8]) throws(ManifestIndexError) {
         switch state {
         case .lines, .body: break
         case .headers: try closeBlock(to: &output)
@@ -78,7 +78,7 @@ package struct TraceSession {
 
     // MARK: - Lines
 
-    private mutating func takeLine(_ line: Span<UInt8>, to output: inout [UInt8]) throws(TraceIndexError) {
+    private mutating func takeLine(_ line: Span<UInt8>, to output: inout [UInt8]) throws(ManifestIndexError) {
         if case .json = style, tracer.answerFast(line, number: number, to: &output) {
             answers += 1
             return
@@ -112,7 +112,7 @@ package struct TraceSession {
         state = .headers(facts, startLine: number, isResponse: isResponse, isInterim: isInterim)
     }
 
-    private mutating func takeHeader(_ line: Span<UInt8>, to output: inout [UInt8]) throws(TraceIndexError) {
+    private mutating func takeHeader(_ line: Span<UInt8>, to output: inout [UInt8]) throws(ManifestIndexError) {
         guard case .headers(var facts, let startLine, let isResponse, let isInterim) = state else { return }
         if line.isEmpty {
             try closeBlock(to: &output)
@@ -147,7 +147,7 @@ package struct TraceSession {
         state = left > length ? .body(left: left - length, isFirst: false) : .lines
     }
 
-    private mutating func closeBlock(to output: inout [UInt8]) throws(TraceIndexError) {
+    private mutating func closeBlock(to output: inout [UInt8]) throws(ManifestIndexError) {
         guard case .headers(let facts, let startLine, _, let isInterim) = state else { return }
         state = .lines
         if !isInterim { emit(try tracer.answer(headers: facts), line: startLine, to: &output) }
@@ -160,7 +160,7 @@ package struct TraceSession {
 
     /// Collects lines for as long as they can still become one JSON document. When they cannot, they were lines after all,
     /// and each gets its own answer.
-    private mutating func takeDocument(_ line: Span<UInt8>, to output: inout [UInt8]) throws(TraceIndexError) {
+    private mutating func takeDocument(_ line: Span<UInt8>, to output: inout [UInt8]) throws(ManifestIndexError) {
         guard case .document(var document) = state else { return }
         state = .lines
         document.bytes += line.array(0..<line.count)
@@ -177,13 +177,13 @@ package struct TraceSession {
         }
     }
 
-    private mutating func answerDocument(_ document: Document, to output: inout [UInt8]) throws(TraceIndexError) {
+    private mutating func answerDocument(_ document: Document, to output: inout [UInt8]) throws(ManifestIndexError) {
         let records = ResponseRecord.facts(of: document.bytes.span)
         for facts in records { emit(try tracer.answer(headers: facts), line: document.startLine, to: &output) }
         if records.isEmpty { emit(try tracer.answer(document.bytes.span), line: document.startLine, to: &output) }
     }
 
-    private mutating func replay(_ document: Document, to output: inout [UInt8]) throws(TraceIndexError) {
+    private mutating func replay(_ document: Document, to output: inout [UInt8]) throws(ManifestIndexError) {
         let last = number
         number = document.startLine
         var start = 0

@@ -4,11 +4,11 @@ import Provenance
 ///
 /// It remembers the manifests that it found, so that a file of lines costs one look-up for each manifest in it.
 package final class Tracer {
-    private let index: any TraceIndex
+    private let index: any ManifestIndex
     private let verify: ((IndexedManifest) -> [CheckedFile])?
     private let isFile: (String) -> Bool
     private var remembered: [Digest: TracedManifest] = [:]
-    private var found: [TraceKey: [TracedManifest]] = [:]
+    private var found: [ManifestKey: [TracedManifest]] = [:]
     private var revision: Int64 = -1
     private var lastRecalled: (hex: [UInt8], traced: TracedManifest)?
     /// What was live the last time that a variant was asked for: lines come in order of time.
@@ -23,7 +23,7 @@ package final class Tracer {
 
     /// With `verify`, answers tell the state of every file on the disk; `isFile` is asked about names that nobody knows.
     package init(
-        _ index: any TraceIndex, verify: ((IndexedManifest) -> [CheckedFile])?,
+        _ index: any ManifestIndex, verify: ((IndexedManifest) -> [CheckedFile])?,
         isFile: @escaping (String) -> Bool = { _ in false }
     ) {
         self.index = index
@@ -71,7 +71,7 @@ package final class Tracer {
     }
 
     /// The answer of a line, without its line end.
-    package func answer(_ line: Span<UInt8>) throws(TraceIndexError) -> TraceAnswer {
+    package func answer(_ line: Span<UInt8>) throws(ManifestIndexError) -> TraceAnswer {
         if Self.isName(line) { return try answer(name: line.text(0..<line.count)) }
         let facts = LineReader.read(line)
         let saysNothing = facts.provenance.isEmpty && facts.requestID == nil && facts.time == nil
@@ -119,7 +119,7 @@ package final class Tracer {
         }
     }
 
-    package func answer(headers facts: HeaderFacts) throws(TraceIndexError) -> TraceAnswer {
+    package func answer(headers facts: HeaderFacts) throws(ManifestIndexError) -> TraceAnswer {
         var named = NamedFacts(.headers)
         named.provenance = facts.provenance
         named.attribution = facts.attribution
@@ -130,7 +130,7 @@ package final class Tracer {
 
     // MARK: - What a line or a header block says
 
-    private func answer(_ facts: NamedFacts) throws(TraceIndexError) -> TraceAnswer {
+    private func answer(_ facts: NamedFacts) throws(ManifestIndexError) -> TraceAnswer {
         func unknown(_ reason: String) -> TraceAnswer {
             TraceAnswer(input: facts.input, outcome: .unknown(reason: reason))
         }
@@ -149,7 +149,7 @@ package final class Tracer {
         return try answerByTime(facts, time)
     }
 
-    private func answerNamed(_ facts: NamedFacts) throws(TraceIndexError) -> TraceAnswer {
+    private func answerNamed(_ facts: NamedFacts) throws(ManifestIndexError) -> TraceAnswer {
         func answer(_ outcome: TraceAnswer.Outcome) -> TraceAnswer { TraceAnswer(input: facts.input, outcome: outcome) }
         let (key, foundBy, what) = Self.key(facts.provenance)
         var found: [TracedManifest] = []
@@ -168,19 +168,10 @@ package final class Tracer {
         return answer(.found(checked(traced), foundBy, attribution, note: note))
     }
 
-    /// By what the manifest is looked up that these fields name; nil when it is nothing that could be.
-    private static func key(_ named: ProvenanceValues<String>) -> (key: TraceKey?, by: FoundBy, what: String) {
-        if let digest = named.manifestSHA256 {
-            guard let prefix = HexPrefix(digest) else { return (nil, .manifestField, "the manifest \"\(digest)\"") }
-            return (.digest(prefix), .manifestField, "the manifest \(digest)")
-        }
-        if let version = named.modelVersion { return (.version(version), .versionField, "the version \(version)") }
-        if let commit = named.pipelineCommit {
-            let key = HexPrefix(commit).map { TraceKey.commit($0.digits) } ?? .commitName(commit)
-            return (key, .otherFields, "the commit \(commit)")
-        }
-        guard let data = named.dataVersion else { return (nil, .otherFields, "a branch alone") }
-        return (.dataVersion(data), .otherFields, "the data version \(data)")
+    private static func key(_ named: ProvenanceValues<String>) -> (key: ManifestKey?, by: FoundBy, what: String) {
+        let (key, names, isOwnName) = named.manifestKey
+        let by: FoundBy = isOwnName ? (named.manifestSHA256 == nil ? .versionField : .manifestField) : .otherFields
+        return (key, by, names)
     }
 
     /// How many manifests of one version or commit are compared with what else a line says.
@@ -189,8 +180,8 @@ package final class Tracer {
     /// Of the many manifests that `key` names, those that agree with the other fields: at least two when that is not
     /// sure, because there are too many to compare.
     private func allAgreeing(
-        _ key: TraceKey, _ named: ProvenanceValues<String>
-    ) throws(TraceIndexError) -> [TracedManifest] {
+        _ key: ManifestKey, _ named: ProvenanceValues<String>
+    ) throws(ManifestIndexError) -> [TracedManifest] {
         let all = try index.find(key, limit: Self.mostCompared + 1)
         var agreeing: [TracedManifest] = []
         for indexed in all {
@@ -237,9 +228,9 @@ package final class Tracer {
         }
     }
 
-    private func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(TraceIndexError) -> TraceAnswer {
-        let variant = facts.variant ?? "default"
-        let named = facts.variant.map { "the variant \($0)" } ?? "the variant default, as it names none,"
+    private func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(ManifestIndexError) -> TraceAnswer {
+        let variant = try index.servingVariant(for: facts.variant) ?? facts.variant ?? "default"
+        let named = facts.variant.map { "the variant \($0)" } ?? "the variant \(variant), as it names none,"
         guard let (traced, interval) = try live(variant: variant, at: time) else {
             return TraceAnswer(
                 input: facts.input,
@@ -259,7 +250,7 @@ package final class Tracer {
             outcome: .found(checked(traced), .variantAndTime, attribution, note: Self.note(attribution)))
     }
 
-    private func live(variant: String, at time: Instant) throws(TraceIndexError) -> (TracedManifest, LiveInterval)? {
+    private func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (TracedManifest, LiveInterval)? {
         if let last = lastLive, last.variant.hasSameBytes(as: variant), last.interval.from <= time,
             let until = last.interval.until, time < until
         {
@@ -273,14 +264,14 @@ package final class Tracer {
 
     // MARK: - Names
 
-    private func answer(name: String) throws(TraceIndexError) -> TraceAnswer {
+    private func answer(name: String) throws(ManifestIndexError) -> TraceAnswer {
         if MintedRequestID(name) != nil || Self.isULID(name) { return try answer(requestID: name, input: .name) }
         let prefix = HexPrefix(name)
         if let prefix, prefix.whole != nil, let traced = try traced(.digest(prefix)).first {
             return found(traced, .digest)
         }
         var all: [(TracedManifest, FoundBy)] = []
-        func add(_ key: TraceKey, _ by: FoundBy) throws(TraceIndexError) {
+        func add(_ key: ManifestKey, _ by: FoundBy) throws(ManifestIndexError) {
             for traced in try traced(key) where !all.contains(where: { $0.0.manifest.digest == traced.manifest.digest })
             {
                 all.append((traced, by))
@@ -314,7 +305,7 @@ package final class Tracer {
 
     private static func isULID(_ name: String) -> Bool { ULID.time(Array(name.utf8)) != nil }
 
-    private func answer(requestID id: String, input: TracedInput) throws(TraceIndexError) -> TraceAnswer {
+    private func answer(requestID id: String, input: TracedInput) throws(ManifestIndexError) -> TraceAnswer {
         func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
         guard let minted = MintedRequestID(id) else {
             return unknown(
@@ -355,7 +346,7 @@ package final class Tracer {
     // MARK: - The index
 
     /// Forgets what was remembered if the index changed since: called between pieces of a long input.
-    package func refresh() throws(TraceIndexError) {
+    package func refresh() throws(ManifestIndexError) {
         let current = try index.revision()
         guard current != revision else { return }
         revision = current
@@ -365,7 +356,7 @@ package final class Tracer {
         lastLive = nil
     }
 
-    private func traced(_ key: TraceKey) throws(TraceIndexError) -> [TracedManifest] {
+    private func traced(_ key: ManifestKey) throws(ManifestIndexError) -> [TracedManifest] {
         if let known = found[key] { return known }
         let result = try lookedUp(key)
         if found.count >= Self.mostRemembered { found.removeAll(keepingCapacity: true) }
@@ -373,13 +364,13 @@ package final class Tracer {
         return result
     }
 
-    private func lookedUp(_ key: TraceKey) throws(TraceIndexError) -> [TracedManifest] {
+    private func lookedUp(_ key: ManifestKey) throws(ManifestIndexError) -> [TracedManifest] {
         var result: [TracedManifest] = []
         for indexed in try index.find(key, limit: Self.mostCandidates + 1) { result.append(try traced(indexed)) }
         return result
     }
 
-    private func traced(_ indexed: IndexedManifest) throws(TraceIndexError) -> TracedManifest {
+    private func traced(_ indexed: IndexedManifest) throws(ManifestIndexError) -> TracedManifest {
         if let known = remembered[indexed.manifest.digest] { return known }
         let traced = TracedManifest(
             indexed, intervals: try index.intervals(of: indexed, limit: Self.mostIntervals), files: nil)
@@ -418,27 +409,4 @@ private struct NamedFacts {
     var hint = ""
 
     init(_ input: TracedInput) { self.input = input }
-}
-
-extension TracedManifest {
-    /// In which of the named values the manifest has another one; nil when it agrees with all.
-    func disagreement(with named: ProvenanceValues<String>) -> String? {
-        for field in ProvenanceField.allCases {
-            guard let value = named[field], !agrees(field, value) else { continue }
-            let own = values[field].map { "\"\($0)\"" } ?? "absent"
-            return "its \(field.name) is \(own), not \"\(value)\""
-        }
-        return nil
-    }
-
-    private func agrees(_ field: ProvenanceField, _ value: String) -> Bool {
-        switch field {
-        case .manifestSHA256: HexPrefix(value)?.matches(manifest.digest) ?? false
-        // However many digits are written (`stamp.commit_length`), they are those of the commit.
-        case .pipelineCommit:
-            values[field]?.hasSameBytes(as: value) ?? false
-                || value.utf8.count >= 4 && manifest.pipeline.commit.map { $0.utf8.starts(with: value.utf8) } ?? false
-        default: values[field]?.hasSameBytes(as: value) ?? false
-        }
-    }
 }

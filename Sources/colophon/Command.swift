@@ -47,7 +47,7 @@ extension Command.Option {
 extension Command {
     /// All commands, in the order of the help.
     static let all: [Command] = [
-        .serve, .trace, .history, .manifestCreate, .manifestVerify, .manifestShow, .manifestDiff, .indexAdd, .indexList,
+        .serve, .enrich, .trace, .history, .manifestCreate, .manifestVerify, .manifestShow, .manifestDiff, .indexAdd, .indexList,
         .indexSearch, .indexRebuild, .version,
     ]
 

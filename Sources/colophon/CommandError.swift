@@ -29,7 +29,7 @@ struct CommandError: Error, Sendable {
 
     init(_ error: ManifestFileError) { self.init(.failed, error.description) }
 
-    init(_ error: TraceIndexError) { self.init(.failed, error.description) }
+    init(_ error: ManifestIndexError) { self.init(.failed, error.description) }
 
     init(_ error: CreationError) { self.init(error.isConflict ? .conflict : .failed, error.description) }
 
@@ -54,7 +54,7 @@ struct CommandError: Error, Sendable {
         do throws(ManifestFileError) { return try body() } catch { throw CommandError(error) }
     }
 
-    static func wrap<Result>(_ body: () throws(TraceIndexError) -> Result) throws(CommandError) -> Result {
-        do throws(TraceIndexError) { return try body() } catch { throw CommandError(error) }
+    static func wrap<Result>(_ body: () throws(ManifestIndexError) -> Result) throws(CommandError) -> Result {
+        do throws(ManifestIndexError) { return try body() } catch { throw CommandError(error) }
     }
 }

@@ -1,10 +1,11 @@
 import Manifests
 import Provenance
 import Runtime
+import Sidecar
 import Trace
 
 /// Looks manifests up among the files below a directory, where there is no ledger.
-struct FolderIndex: TraceIndex {
+struct FolderIndex: ManifestIndex {
     let place: String
     private let manifests: [IndexedManifest]
     /// Whether the one manifest is taken for what was active, whenever that was.
@@ -43,13 +44,13 @@ struct FolderIndex: TraceIndex {
     }
 
     /// The files were read once.
-    func revision() throws(TraceIndexError) -> Int64 { 0 }
+    func revision() throws(ManifestIndexError) -> Int64 { 0 }
 
-    func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest] {
+    func find(_ key: ManifestKey, limit: Int) throws(ManifestIndexError) -> [IndexedManifest] {
         Array(manifests.lazy.filter { Self.matches($0.manifest, key) }.prefix(limit))
     }
 
-    private static func matches(_ manifest: Manifest, _ key: TraceKey) -> Bool {
+    private static func matches(_ manifest: Manifest, _ key: ManifestKey) -> Bool {
         switch key {
         case .digest(let prefix): prefix.matches(manifest.digest)
         case .version(let version): manifest.version.hasSameBytes(as: version)
@@ -64,9 +65,11 @@ struct FolderIndex: TraceIndex {
 
     // Files tell nothing of what was live when.
 
-    func intervals(of manifest: IndexedManifest, limit: Int) throws(TraceIndexError) -> [LiveInterval] { [] }
+    func intervals(of manifest: IndexedManifest, limit: Int) throws(ManifestIndexError) -> [LiveInterval] { [] }
 
-    func live(variant: String, at time: Instant) throws(TraceIndexError) -> (IndexedManifest, LiveInterval)? {
+    func variants() throws(ManifestIndexError) -> [String] { isActive ? [SidecarSettings.onlyVariant] : [] }
+
+    func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)? {
         guard isActive, let only = manifests.first else { return nil }
         return (only, LiveInterval(variant: variant, from: Instant(microseconds: .min / 2), until: nil))
     }

@@ -22,14 +22,14 @@ enum Lookup {
     }
 
     /// The index that the options name: files, or else the ledger.
-    static func index(_ arguments: Arguments) throws(CommandError) -> any TraceIndex {
+    static func index(_ arguments: Arguments) throws(CommandError) -> any ManifestIndex {
         switch (arguments.value("manifests"), arguments.value("manifest")) {
         case (.some, .some): throw arguments.usage("--manifests and --manifest exclude each other")
         case (let directory?, nil): return try FolderIndex(directory, complain: complain)
         case (nil, let file?): return try FolderIndex(activeFile: file)
         case (nil, nil): break
         }
-        return LedgerIndex(ledger: try ledger(arguments))
+        return LedgerIndex(try ledger(arguments))
     }
 
     /// The manifest that an operand names: a file, the directory of a training run, or something that the ledger knows.
@@ -47,8 +47,8 @@ enum Lookup {
         do { ledger = try self.ledger(arguments) } catch {
             throw CommandError(.notFound, "there is no file \(name), and \(error.message)")
         }
-        let tracer = Tracer(LedgerIndex(ledger: ledger), verify: nil)
-        let answer = try CommandError.wrap { () throws(TraceIndexError) in try tracer.answer(Array(name.utf8).span) }
+        let tracer = Tracer(LedgerIndex(ledger), verify: nil)
+        let answer = try CommandError.wrap { () throws(ManifestIndexError) in try tracer.answer(Array(name.utf8).span) }
         switch answer.outcome {
         case .found(let traced, _, _, _): return traced.indexed
         case .ambiguous(let what, let candidates, _):

@@ -161,7 +161,7 @@ private struct LineSplitter {
     private static func hand(
         _ line: Span<UInt8>, _ session: inout TraceSession, _ output: inout [UInt8]
     ) -> TraceInputError? {
-        do throws(TraceIndexError) {
+        do throws(ManifestIndexError) {
             try session.take(line, to: &output)
             return nil
         } catch {
@@ -177,7 +177,7 @@ private struct LineSplitter {
         var failure: TraceInputError?
         do throws(SystemError) {
             try output.append { bytes in
-                do throws(TraceIndexError) { try session.finish(to: &bytes) } catch {
+                do throws(ManifestIndexError) { try session.finish(to: &bytes) } catch {
                     failure = TraceInputError(error.description)
                 }
             }

@@ -43,7 +43,7 @@ final class TraceFixture {
             instance: "default")
         self.manifests = manifests
         self.ledger = ledger
-        tracer = Tracer(LedgerIndex(ledger: ledger), verify: nil)
+        tracer = Tracer(LedgerIndex(ledger), verify: nil)
     }
 
     /// `status attribution found_by version` of the answers to `input`, one row each.

@@ -1,28 +1,28 @@
-import Ledger
 import Provenance
-import Trace
 
 /// Looks manifests up in the ledger.
-struct LedgerIndex: TraceIndex {
-    let ledger: Ledger
+package struct LedgerIndex: ManifestIndex {
+    package let ledger: Ledger
 
-    var place: String { "the ledger \(ledger.path)" }
+    package init(_ ledger: Ledger) { self.ledger = ledger }
 
-    func revision() throws(TraceIndexError) -> Int64 {
-        do { return try ledger.revision() } catch { throw TraceIndexError(error) }
+    package var place: String { "the ledger \(ledger.path)" }
+
+    package func revision() throws(ManifestIndexError) -> Int64 {
+        do { return try ledger.revision() } catch { throw ManifestIndexError(error) }
     }
 
-    func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest] {
+    package func find(_ key: ManifestKey, limit: Int) throws(ManifestIndexError) -> [IndexedManifest] {
         do throws(LedgerError) {
             var found: [IndexedManifest] = []
             for record in try records(key, limit: limit) { found.append(try indexed(record)) }
             return found
         } catch {
-            throw TraceIndexError(error)
+            throw ManifestIndexError(error)
         }
     }
 
-    private func records(_ key: TraceKey, limit: Int) throws(LedgerError) -> [Int64] {
+    private func records(_ key: ManifestKey, limit: Int) throws(LedgerError) -> [Int64] {
         switch key {
         case .digest(let prefix): try ledger.records(prefix, limit: limit).map(\.record)
         case .version(let version): try ledger.records(version: version, limit: limit)
@@ -38,18 +38,22 @@ struct LedgerIndex: TraceIndex {
         IndexedManifest(manifest: try ledger.manifest(record), id: record, file: try ledger.file(of: record))
     }
 
-    func intervals(of manifest: IndexedManifest, limit: Int) throws(TraceIndexError) -> [LiveInterval] {
+    package func intervals(of manifest: IndexedManifest, limit: Int) throws(ManifestIndexError) -> [LiveInterval] {
         do { return try ledger.activations(of: manifest.id, limit: limit).map(Self.interval) } catch {
-            throw TraceIndexError(error)
+            throw ManifestIndexError(error)
         }
     }
 
-    func live(variant: String, at time: Instant) throws(TraceIndexError) -> (IndexedManifest, LiveInterval)? {
+    package func variants() throws(ManifestIndexError) -> [String] {
+        do { return try ledger.variants() } catch { throw ManifestIndexError(error) }
+    }
+
+    package func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)? {
         do throws(LedgerError) {
             guard let activation = try ledger.activation(of: variant, at: time) else { return nil }
             return (try indexed(activation.record), Self.interval(activation))
         } catch {
-            throw TraceIndexError(error)
+            throw ManifestIndexError(error)
         }
     }
 

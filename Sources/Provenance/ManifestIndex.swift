@@ -1,25 +1,26 @@
-import Provenance
-
 /// Where manifests are looked up: the ledger, or a directory of files.
-package protocol TraceIndex {
+package protocol ManifestIndex {
     /// Its name, for "not found" messages: "the ledger /var/lib/colophon/ledger.sqlite".
     var place: String { get }
 
     /// A number that changes when anything in the index does.
-    func revision() throws(TraceIndexError) -> Int64
+    func revision() throws(ManifestIndexError) -> Int64
 
     /// At most `limit` manifests that `key` names.
-    func find(_ key: TraceKey, limit: Int) throws(TraceIndexError) -> [IndexedManifest]
+    func find(_ key: ManifestKey, limit: Int) throws(ManifestIndexError) -> [IndexedManifest]
 
     /// When a manifest was live, its latest time first.
-    func intervals(of manifest: IndexedManifest, limit: Int) throws(TraceIndexError) -> [LiveInterval]
+    func intervals(of manifest: IndexedManifest, limit: Int) throws(ManifestIndexError) -> [LiveInterval]
+
+    /// The variants that ever had an activation.
+    func variants() throws(ManifestIndexError) -> [String]
 
     /// What was live for `variant` at `time`.
-    func live(variant: String, at time: Instant) throws(TraceIndexError) -> (IndexedManifest, LiveInterval)?
+    func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)?
 }
 
 /// By what a manifest is looked up.
-package enum TraceKey: Hashable, Sendable {
+package enum ManifestKey: Hashable, Sendable {
     case digest(HexPrefix)
     case version(String)
     /// The beginning of a commit's hash.
@@ -59,7 +60,7 @@ package struct LiveInterval: Sendable {
 }
 
 /// The index could not be asked; the message says why and what to do.
-package struct TraceIndexError: Error, Sendable, CustomStringConvertible {
+package struct ManifestIndexError: Error, Sendable, CustomStringConvertible {
     package let description: String
 
     package init(_ error: some Error & CustomStringConvertible) { description = error.description }

@@ -1,0 +1,267 @@
+import Provenance
+
+/// Finds which manifest a line came from, and how surely (DESIGN 6.1). What was found before is remembered, so that lines
+/// cost no query each.
+package final class LineAttributor {
+    package struct Settings: Sendable {
+        /// How far the clocks of those who log may differ, in microseconds.
+        package var skew: Int64 = 1_000_000
+        /// How long after an activation the model server may still speak with the manifest before.
+        package var settle: Int64 = 0
+        /// How many digits of a commit are written.
+        package var commitLength = Stamp.commitLength
+
+        package init() {}
+    }
+
+    /// What is said of one line.
+    struct Verdict {
+        var stamp: LineStamp
+        var attribution: Attribution
+        /// The line says it by itself: nothing is added to it.
+        var isKept = false
+
+        static let unknown = Verdict(stamp: .none, attribution: .unknown)
+    }
+
+    /// A manifest's life in one variant, as far as it is known.
+    private final class Live {
+        /// The variant as lines spell it.
+        let name: [UInt8]
+        let stamp: LineStamp
+        let from: Instant
+        let until: Instant?
+        /// Whether another manifest was live before.
+        let hasPrevious: Bool
+
+        init(_ name: [UInt8], _ stamp: LineStamp, _ interval: LiveInterval, hasPrevious: Bool) {
+            self.name = name
+            self.stamp = stamp
+            from = interval.from
+            until = interval.until
+            self.hasPrevious = hasPrevious
+        }
+
+        func contains(_ time: Instant) -> Bool { from <= time && until.map { time < $0 } ?? true }
+    }
+
+    private let index: any ManifestIndex
+    private let settings: Settings
+    /// The proxy's own record of an exchange, by its request id.
+    private let records: (any ExchangeRecords)?
+    private var revision: Int64 = -1
+    private var stamps: [Digest: LineStamp] = [:]
+    private var byName: [ByteKey: [LineStamp]] = [:]
+    private var byPrefix: [HexPrefix: LineStamp?] = [:]
+    private var lastNamed: (hex: [UInt8], stamp: LineStamp)?
+    /// What was live, by the variant as lines spell it, the last time that it was asked for.
+    private var lives: [Live] = []
+    private var variants: [ByteKey: String?] = [:]
+    /// Why the index could not be asked, the last time that it could not.
+    package private(set) var problem: String?
+    package private(set) var failures: UInt64 = 0
+
+    private static let mostRemembered = 4096
+    private static let mostLives = 16
+    private static let mostCandidates = 20
+
+    package init(
+        _ index: any ManifestIndex, _ settings: Settings = Settings(), records: (any ExchangeRecords)? = nil
+    ) {
+        self.index = index
+        self.settings = settings
+        self.records = records
+    }
+
+    /// Forgets what was remembered if the index changed since: called between pieces of a long input.
+    package func refresh() {
+        let current: Int64
+        do { current = try index.revision() } catch {
+            note(error)
+            return
+        }
+        guard current != revision else { return }
+        revision = current
+        byName.removeAll(keepingCapacity: true)
+        byPrefix.removeAll(keepingCapacity: true)
+        variants.removeAll(keepingCapacity: true)
+        lives.removeAll(keepingCapacity: true)
+        lastNamed = nil
+    }
+
+    private func note(_ error: ManifestIndexError) {
+        problem = error.description
+        failures += 1
+    }
+
+    /// What is known of `line`. Asking never fails: what cannot be found out is unknown.
+    func verdict(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Verdict {
+        do throws(ManifestIndexError) {
+            if facts.isRepeated { return Verdict(stamp: .none, attribution: .unknown, isKept: true) }
+            if facts.namesManifest { return try named(line, facts) }
+            if let id = facts.requestID, let verdict = try byRequest(line, id, facts) { return verdict }
+            guard let live = try live(line, facts) else { return .unknown }
+            return atMost(facts.attribution, line, Verdict(stamp: live.stamp, attribution: sureness(live, facts)))
+        } catch {
+            note(error)
+            return !facts.namesManifest ? .unknown : Verdict(stamp: .none, attribution: .unknown, isKept: true)
+        }
+    }
+
+    /// Whoever wrote a weaker word knew why.
+    private func atMost(_ word: FieldSpan?, _ line: Span<UInt8>, _ verdict: Verdict) -> Verdict {
+        guard let word else { return verdict }
+        var verdict = verdict
+        verdict.attribution = min(verdict.attribution, Attribution(rawValue: word.text(line)) ?? .unknown)
+        verdict.isKept = true
+        return verdict
+    }
+
+    // MARK: - Lines that name their manifest
+
+    private func named(
+        _ line: Span<UInt8>, _ facts: borrowing LineFacts
+    ) throws(ManifestIndexError) -> Verdict {
+        if let last = lastNamed, let range = facts.namedDigest, line.hasBytes(last.hex, in: range),
+            facts.agrees(with: last.stamp.spelled, line), facts.requestIDAgrees(with: range, line),
+            facts.attribution == nil
+        {
+            return Verdict(stamp: last.stamp, attribution: .exact, isKept: true)
+        }
+        var values = ProvenanceValues<String>()
+        for field in ProvenanceField.allCases { values[field] = facts.provenance[field]?.text(line) }
+        let (key, names, isOwnName) = values.manifestKey
+        guard let key, let stamp = try onlyOne(key, names, values), let manifest = stamp.manifest else {
+            return Verdict(stamp: .none, attribution: .unknown, isKept: true)
+        }
+        var attribution: Attribution = isOwnName && manifest.isDigestVerified ? .exact : .inferred
+        if let digest = values.manifestSHA256 {
+            if digest.utf8.count < 12 { attribution = min(attribution, .inferred) }
+            if attribution == .exact, digest.utf8.count == 64 { lastNamed = (Array(digest.utf8), stamp) }
+        }
+        if let id = facts.requestID.flatMap({ MintedRequestID($0.text(line)) }), !id.manifest.matches(manifest.digest) {
+            attribution = min(attribution, .mixed)
+        }
+        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution, isKept: true))
+    }
+
+    /// The one manifest that `key` leads to and that agrees with all of `values`.
+    private func onlyOne(
+        _ key: ManifestKey, _ names: String, _ values: ProvenanceValues<String>
+    ) throws(ManifestIndexError) -> LineStamp? {
+        let known: [LineStamp]
+        if let remembered = byName[ByteKey(names)] {
+            known = remembered
+        } else {
+            var found: [LineStamp] = []
+            for indexed in try index.find(key, limit: Self.mostCandidates + 1) {
+                if let stamp = stamp(indexed.manifest) { found.append(stamp) }
+            }
+            if byName.count >= Self.mostRemembered { byName.removeAll(keepingCapacity: true) }
+            byName[ByteKey(names)] = found
+            known = found
+        }
+        // Where there are more than were looked at, another one may agree as well.
+        guard known.count <= Self.mostCandidates else { return nil }
+        let agreeing = known.filter { stamp in
+            stamp.manifest.map { values.disagreement(with: $0, stamped: stamp.values) == nil } ?? false
+        }
+        return agreeing.count == 1 ? agreeing[0] : nil
+    }
+
+    private func stamp(_ manifest: Manifest) -> LineStamp? {
+        if let known = stamps[manifest.digest] { return known }
+        guard let stamp = try? Stamp(manifest, commitLength: settings.commitLength) else { return nil }
+        let made = LineStamp(manifest, stamp)
+        if stamps.count >= Self.mostRemembered { stamps.removeAll(keepingCapacity: true) }
+        stamps[manifest.digest] = made
+        return made
+    }
+
+    // MARK: - Request ids
+
+    /// Nil when the id leads nowhere, and time may tell.
+    private func byRequest(
+        _ line: Span<UInt8>, _ id: FieldSpan, _ facts: borrowing LineFacts
+    ) throws(ManifestIndexError) -> Verdict? {
+        if let record = records?.record(of: line.extracting(id.range)) {
+            guard let digest = record.manifest else { return .unknown }
+            let stamp = try byPrefix(HexPrefix(whole: digest))
+            guard let stamp else { return .unknown }
+            return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: record.attribution))
+        }
+        guard id.range.count == MintedRequestID.length, let minted = MintedRequestID(id.text(line)) else { return nil }
+        guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
+        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: .inferred))
+    }
+
+    private func byPrefix(_ prefix: HexPrefix) throws(ManifestIndexError) -> LineStamp? {
+        if let known = byPrefix[prefix] { return known }
+        let found = try index.find(.digest(prefix), limit: 2)
+        let stamp = found.count == 1 ? stamp(found[0].manifest) : nil
+        if byPrefix.count >= Self.mostRemembered { byPrefix.removeAll(keepingCapacity: true) }
+        byPrefix[prefix] = .some(stamp)
+        return stamp
+    }
+
+    // MARK: - Variant and time
+
+    private func live(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Live? {
+        let time = facts.time ?? Instant(microseconds: .max)
+        let range = facts.variant?.range ?? 0..<0
+        for live in lives where live.contains(time) && line.hasBytes(live.name, in: range) { return live }
+        guard let found = try lookUp(facts.variant?.text(line), line.array(range), time) else { return nil }
+        if lives.count >= Self.mostLives { lives.removeLast() }
+        lives.insert(found, at: 0)
+        return found
+    }
+
+    private func lookUp(
+        _ named: String?, _ name: [UInt8], _ time: Instant
+    ) throws(ManifestIndexError) -> Live? {
+        let key = ByteKey(named ?? "")
+        let variant: String?
+        if let known = variants[key] {
+            variant = known
+        } else {
+            variant = try index.servingVariant(for: named)
+            if variants.count >= Self.mostRemembered { variants.removeAll(keepingCapacity: true) }
+            variants[key] = .some(variant)
+        }
+        guard let variant, let (indexed, interval) = try index.live(variant: variant, at: time),
+            let stamp = stamp(indexed.manifest)
+        else { return nil }
+        let before = interval.from.advanced(by: -1)
+        let hasPrevious = try index.live(variant: variant, at: before).map { $0.1.from < interval.from } ?? false
+        return Live(name, stamp, interval, hasPrevious: hasPrevious)
+    }
+
+    /// A line near an activation may be of either side.
+    private func sureness(_ live: Live, _ facts: borrowing LineFacts) -> Attribution {
+        guard let time = facts.time else { return .inferred }
+        let reach = settings.skew + facts.duration
+        let sinceStart = time.microseconds &- live.from.microseconds
+        let settling = live.hasPrevious ? settings.settle : 0
+        if sinceStart <= max(reach, settling) { return .mixed }
+        if let until = live.until, until.microseconds &- time.microseconds <= reach { return .mixed }
+        return .inferred
+    }
+}
+
+/// What the proxy knows of the exchanges that it saw last.
+package protocol ExchangeRecords {
+    /// What the response with this request id was stamped with; nil when none is remembered.
+    func record(of requestID: Span<UInt8>) -> ExchangeRecord?
+}
+
+/// What one response was stamped with.
+package struct ExchangeRecord: Sendable {
+    /// Nil where no manifest was known.
+    package let manifest: Digest?
+    package let attribution: Attribution
+
+    package init(manifest: Digest?, attribution: Attribution) {
+        self.manifest = manifest
+        self.attribution = attribution
+    }
+}

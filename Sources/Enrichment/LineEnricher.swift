@@ -1,0 +1,154 @@
+import Provenance
+
+/// Says of each line what is added to it and where. Existing bytes are never changed: a line is written as it was up to one place,
+/// then what is added, then its rest.
+package struct LineEnricher: ~Copyable {
+    package struct Settings: Sendable {
+        package var format: LineFormat?
+        package var match = LineMatch.recommendation
+        package var unmatched = Unmatched.forward
+        /// The field that lines are kept in order by; empty for none.
+        package var key = "user_id"
+        /// Reads the times that name no zone.
+        package var zone = TimeZone.utc
+
+        package init() {}
+    }
+
+    /// What is made of one line.
+    package struct Result {
+        package enum Kind: Sendable {
+            /// Something is added.
+            case enriched
+            /// The line says it by itself.
+            case kept
+            /// It is meant, and cannot be added to without spoiling it.
+            case unreadable
+            /// It is not meant.
+            case unmatched
+        }
+
+        package let kind: Kind
+        package let format: LineFormat
+        /// Where the addition stands.
+        package let place: Int
+        package let stamp: LineStamp
+        package let attribution: Attribution
+        /// Whether the comma that the addition begins with is left out.
+        let isFirstMember: Bool
+        package let key: Range<Int>?
+        package let time: Instant?
+        package let requestID: Range<Int>?
+
+        /// What is added.
+        package var addition: ArraySlice<UInt8> {
+            guard kind == .enriched else { return [] }
+            let whole = stamp.addition(format, attribution)
+            return whole[(isFirstMember ? 1 : 0)...]
+        }
+    }
+
+    private let reading: LineReading
+    private let match: LineMatch
+    private let matchValue: [UInt8]
+    private let drops: Bool
+    private let attributor: LineAttributor
+    private let zone: TimeZone
+    /// Of the line at hand.
+    private var facts = LineFacts(.text)
+    package var counters = LineCounters()
+
+    package init(_ settings: Settings, _ attributor: LineAttributor) {
+        reading = LineReading(format: settings.format, key: settings.key, test: settings.match.field)
+        match = settings.match
+        if case .field(_, let value) = settings.match { matchValue = Array(value.utf8) } else { matchValue = [] }
+        drops = settings.unmatched == .drop
+        self.attributor = attributor
+        zone = settings.zone
+    }
+
+    /// Whether the last result's line is to be left out.
+    package func leavesOut(_ result: borrowing Result) -> Bool { drops && result.kind == .unmatched }
+
+    /// Between pieces of a long input: what was remembered may be out of date.
+    package func refresh() { attributor.refresh() }
+
+    /// Why the ledger could not be asked, if it ever could not.
+    package var problem: String? { attributor.problem }
+
+    /// What is made of `line`, which has no line end.
+    package mutating func enrich(_ line: Span<UInt8>) -> Result {
+        guard LineReader.read(line, reading, into: &facts), isMeant(line) else {
+            counters.count(unmatched: line.count, isDropped: drops)
+            return Result(
+                kind: .unmatched, format: .text, place: line.count, stamp: .none, attribution: .unknown,
+                isFirstMember: false, key: nil, time: nil, requestID: nil)
+        }
+        if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
+        let verdict = attributor.verdict(line, facts)
+        let kind: Result.Kind = verdict.isKept ? .kept : facts.cannotBeAddedTo ? .unreadable : .enriched
+        counters.count(kind, verdict.attribution, bytes: line.count)
+        return Result(
+            kind: kind, format: facts.format, place: facts.end, stamp: verdict.stamp,
+            attribution: verdict.attribution, isFirstMember: facts.isEmptyObject && facts.format == .json,
+            key: facts.key.map(\.range), time: facts.time, requestID: facts.requestID?.range)
+    }
+
+    private func isMeant(_ line: Span<UInt8>) -> Bool {
+        switch match {
+        case .recommendation: return facts.isRecommendation
+        case .all: return line.count > 0
+        case .field:
+            guard let span = facts.tested else { return false }
+            if line.hasBytes(matchValue, in: span.range) { return true }
+            return span.spelling != .plain && Array(span.text(line).utf8) == matchValue
+        }
+    }
+}
+
+/// How many lines there were, and what became of them.
+package struct LineCounters: Sendable {
+    package var lines: UInt64 = 0
+    package var bytes: UInt64 = 0
+    package var enriched: UInt64 = 0
+    package var kept: UInt64 = 0
+    package var unreadable: UInt64 = 0
+    package var forwarded: UInt64 = 0
+    package var dropped: UInt64 = 0
+    package var overlong: UInt64 = 0
+    package var exact: UInt64 = 0
+    package var inferred: UInt64 = 0
+    package var mixed: UInt64 = 0
+    package var unknown: UInt64 = 0
+
+    package init() {}
+
+    mutating func count(unmatched bytes: Int, isDropped: Bool) {
+        lines &+= 1
+        self.bytes &+= UInt64(bytes)
+        if isDropped { dropped &+= 1 } else { forwarded &+= 1 }
+    }
+
+    mutating func count(overlong bytes: Int) {
+        lines &+= 1
+        self.bytes &+= UInt64(bytes)
+        overlong &+= 1
+    }
+
+    mutating func count(_ kind: LineEnricher.Result.Kind, _ attribution: Attribution, bytes: Int) {
+        lines &+= 1
+        self.bytes &+= UInt64(bytes)
+        switch kind {
+        case .enriched: enriched &+= 1
+        case .kept: kept &+= 1
+        case .unreadable: unreadable &+= 1
+        case .unmatched: forwarded &+= 1
+        }
+        switch attribution {
+        case .exact: exact &+= 1
+        case .inferred: inferred &+= 1
+        case .mixed: mixed &+= 1
+        case .unknown: unknown &+= 1
+        }
+    }
+}

@@ -1,0 +1,46 @@
+import CSystem
+import Glibc
+
+/// Descriptors that bytes stream through, whoever opened them.
+package enum Pipes {
+    /// Gives a pipe more room, so that fewer turns are taken; does nothing to anything else.
+    package static func widen(_ number: Int32) { _ = colophon_pipe_size(number, 1 << 20) }
+
+    /// Reads what there is; 0 at the end.
+    package static func read(
+        _ number: Int32, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(SystemError) -> Int {
+        while true {
+            let count = retrying { Glibc.read(number, buffer.baseAddress, buffer.count) }
+            if count >= 0 { return count }
+            guard errno == EAGAIN else { throw SystemError("read", name(of: number)) }
+            wait(number, POLLIN)
+        }
+    }
+
+    /// Writes all of it, waiting for as long as it takes.
+    package static func writeAll(_ number: Int32, _ bytes: RawSpan, _ name: String) throws(SystemError) {
+        var start = 0
+        while start < bytes.byteCount {
+            let count = bytes.extracting(start..<bytes.byteCount).withUnsafeBytes { part in
+                retrying { Glibc.write(number, part.baseAddress, part.count) }
+            }
+            if count < 0 {
+                // Whoever shares the descriptor may have made it non-blocking.
+                guard errno == EAGAIN else { throw SystemError("write", name) }
+                wait(number, POLLOUT)
+                continue
+            }
+            start += count
+        }
+    }
+
+    private static func wait(_ number: Int32, _ event: Int32) {
+        var polled = pollfd(fd: number, events: Int16(event), revents: 0)
+        _ = poll(&polled, 1, -1)
+    }
+
+    private static func name(of number: Int32) -> String {
+        number == STDIN_FILENO ? "standard input" : "descriptor \(number)"
+    }
+}
