@@ -17,6 +17,8 @@ let package = Package(
         // C libraries and the few Linux calls that Swift's own Glibc module leaves out. No code of ours in C.
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
+        .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CSystem"),
 
         // The pure domain: no IO, no C.
@@ -27,6 +29,9 @@ let package = Package(
         .target(name: "Crypto", dependencies: ["CCrypto", "Provenance"], swiftSettings: strict),
         .target(name: "SQLite", dependencies: ["CSQLite"], swiftSettings: strict),
 
+        .target(name: "Kafka", dependencies: ["CRdKafka"], swiftSettings: strict),
+        .target(name: "Checksum", dependencies: ["CXXHash"], swiftSettings: strict),
+
         // The wire, without sockets.
         .target(name: "HTTP", dependencies: ["Provenance"], swiftSettings: strict),
 
@@ -36,19 +41,22 @@ let package = Package(
         .target(name: "Trace", dependencies: ["Provenance"], swiftSettings: strict),
         .target(name: "Proxy", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
 
-        .target(name: "Enrichment", dependencies: ["Provenance", "Runtime"], swiftSettings: strict),
+        .target(
+            name: "Enrichment", dependencies: ["Provenance", "Runtime", "Kafka", "Checksum"], swiftSettings: strict),
         .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
 
         // What `serve` runs: settings, start, supervision, end.
         .target(
             name: "Sidecar",
-            dependencies: ["Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Proxy", "Admin"],
+            dependencies: [
+                "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Proxy", "Admin",
+            ],
             swiftSettings: strict),
 
         // The command line, which composes them.
         .executableTarget(
             name: "colophon",
-            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Enrichment", "Sidecar"],
+            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment", "Sidecar"],
             swiftSettings: strict),
 
         // Tests: one target for each module, and the program as its users see it.

@@ -1,21 +1,78 @@
 import Provenance
 import Runtime
 
-/// Where lines go that can never be delivered.
+/// Where lines go that can never be delivered: a JSON object for each, with the reason. Only its owner can read it.
 package final class DeadLetterFile {
-    private let descriptor: Descriptor
+    private let file: Int32
     private let path: String
+    private let limit: Int
+    private var size: Int
+    package private(set) var count: UInt64 = 0
 
-    /// Appends to `path`, which only its owner can read.
-    package init(_ path: String) throws(SystemError) {
+    /// Why nothing more can be put there; nil while it can.
+    package private(set) var problem: String?
+
+    /// Appends to `path`, up to `limit` bytes in all.
+    package init(_ path: String, limit: Int) throws(SystemError) {
         self.path = path
-        descriptor = try Descriptor.append(path, mode: 0o600)
+        self.limit = limit
+        file = try RawFile.open(path, .createIfMissing)
+        size = try RawFile.size(of: file, path)
     }
 
-    /// Appends a piece of a line as it is.
-    func append(piece: Span<UInt8>, isEnded: Bool) throws(SystemError) {
-        try descriptor.write(piece.bytes, path)
-        let end: [UInt8] = [0x0A]
-        if isEnded { try descriptor.write(end.span.bytes, path) }
+    deinit { RawFile.close(file) }
+
+    /// One line, or a piece of one; false when it could not be put there, and must not be forgotten.
+    package func append(
+        _ line: UnsafeRawBufferPointer, origin: String, reason: String, piece: (number: Int, isLast: Bool)? = nil
+    ) -> Bool {
+        var object = JSONObject([
+            .init("time", .string(Clock.now().description)), .init("reason", .string(reason)),
+            .init("origin", .string(origin)),
+        ])
+        if let piece {
+            object.append("piece", .integer(piece.number))
+            object.append("last", .bool(piece.isLast))
+        }
+        if let text = String(validating: line, as: UTF8.self) {
+            object.append("line", .string(text))
+        } else {
+            object.append("line_hex", .string(Self.hex(line)))
+        }
+        let bytes = JSONWriter.compact.bytes(.object(object)) + [0x0A]
+        guard size + bytes.count <= limit else {
+            problem =
+                "the dead letters \(path.onOneLine) have reached their limit of \(limit) bytes: look at them, move them away, or raise dead_letters.bytes"
+            return false
+        }
+        do throws(SystemError) {
+            var failure: SystemError?
+            let (offset, path, file) = (size, path, file)
+            bytes.withUnsafeBytes { raw in
+                do throws(SystemError) { try RawFile.write(file, at: offset, raw, path) } catch { failure = error }
+            }
+            if let failure { throw failure }
+            try RawFile.sync(file, path)
+        } catch {
+            problem = error.description
+            return false
+        }
+        problem = nil
+        size += bytes.count
+        if piece?.isLast ?? true { count += 1 }
+        return true
+    }
+
+    private static func hex(_ bytes: UnsafeRawBufferPointer) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}
+
+extension String {
+    /// The bytes as text; nil when they are no UTF-8.
+    fileprivate init?(validating bytes: UnsafeRawBufferPointer, as encoding: UTF8.Type) {
+        guard let text = String(validating: bytes.bindMemory(to: UInt8.self), as: encoding) else { return nil }
+        self = text
     }
 }

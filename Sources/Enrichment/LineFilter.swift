@@ -7,20 +7,16 @@ package struct LineFilter: ~Copyable {
     private var cutter: LineCutter
     private var output: OutputBuffer
     private let input: Int32
-    /// Where lines go that are too long; nil to pass them on as they are.
-    private let deadLetters: DeadLetterFile?
 
     private static let chunk = 64 << 10
 
     package init(
-        _ enricher: consuming LineEnricher, from input: Int32, to output: Int32, named name: String, lineLimit: Int,
-        deadLetters: DeadLetterFile? = nil
+        _ enricher: consuming LineEnricher, from input: Int32, to output: Int32, named name: String, lineLimit: Int
     ) {
         self.enricher = enricher
         cutter = LineCutter(limit: lineLimit)
         self.output = OutputBuffer(output, name)
         self.input = input
-        self.deadLetters = deadLetters
     }
 
     package var counters: LineCounters { enricher.counters }
@@ -46,20 +42,19 @@ package struct LineFilter: ~Copyable {
 
     package mutating func take(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {
         try cutter.take(bytes) { piece, line throws(SystemError) in
-            try Self.hand(piece, line, &enricher, &output, deadLetters)
+            try Self.hand(piece, line, &enricher, &output)
         }
     }
 
     package mutating func finish() throws(SystemError) {
         try cutter.finish { piece, line throws(SystemError) in
-            try Self.hand(piece, line, &enricher, &output, deadLetters)
+            try Self.hand(piece, line, &enricher, &output)
         }
         try output.flush()
     }
 
     private static func hand(
-        _ piece: LineCutter.Piece, _ line: Span<UInt8>, _ enricher: inout LineEnricher, _ output: inout OutputBuffer,
-        _ deadLetters: DeadLetterFile?
+        _ piece: LineCutter.Piece, _ line: Span<UInt8>, _ enricher: inout LineEnricher, _ output: inout OutputBuffer
     ) throws(SystemError) {
         switch piece {
         case .line(let isEnded):
@@ -69,11 +64,8 @@ package struct LineFilter: ~Copyable {
         case .overlong(let isFirst, _, let isEnded):
             if isFirst { enricher.counters.count(overlong: 0) }
             enricher.counters.bytes &+= UInt64(line.count)
-            if let deadLetters {
-                try deadLetters.append(piece: line, isEnded: isEnded)
-            } else {
-                try output.append(line, isEnded: isEnded)
-            }
+            // What is too long for a record is not too long for a pipe.
+            try output.append(line, isEnded: isEnded)
         }
     }
 }

@@ -24,6 +24,22 @@ package struct MintedRequestID: Hashable, Sendable {
 package enum ULID {
     private static let alphabet = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ".utf8)
 
+    /// The ULID of this time and these random bits, of which 80 are used.
+    package static func text(_ time: Instant, _ random: (UInt64, UInt64)) -> String {
+        var digits: [UInt8] = []
+        var milliseconds = UInt64(max(0, time.microseconds / 1000)) & (1 << 48 - 1)
+        for _ in 0..<10 {
+            digits.append(alphabet[Int(milliseconds & 31)])
+            milliseconds >>= 5
+        }
+        digits.reverse()
+        for part in 0..<16 {
+            let word = part < 8 ? random.0 : random.1
+            digits.append(alphabet[Int(word >> UInt64(part % 8 * 5) & 31)])
+        }
+        return String(decoding: digits, as: UTF8.self)
+    }
+
     /// When the ULID was made; nil when `bytes` are none.
     package static func time(_ bytes: [UInt8]) -> Instant? {
         guard bytes.count == 26, bytes[0] <= UInt8(ascii: "7") else { return nil }

@@ -59,6 +59,9 @@ package final class Wake: Sendable {
 
 /// Waits for a few descriptors to become readable.
 package enum Readiness {
+    /// Whether reading would not wait.
+    package static func isReadable(_ descriptor: Int32) -> Bool { wait([descriptor], milliseconds: 0)[0] }
+
     /// Returns which of `descriptors` are readable; none after `milliseconds`.
     package static func wait(_ descriptors: [Int32], milliseconds: Int32) -> [Bool] {
         var polled = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }

@@ -1,3 +1,4 @@
+import Enrichment
 import Provenance
 import Runtime
 import Synchronization
@@ -47,6 +48,10 @@ package final class EventLog: Sendable {
         // One call for a line, so that lines of several processes do not mix; in turn, so that ours do not.
         let text = String(decoding: line, as: UTF8.self)
         turn.withLock { _ in complain(text) }
+    }
+
+    package func write(_ news: LineNews) {
+        write(news.level == .warn ? .warn : .info, news.event, news.facts)
     }
 
     private static func text(_ value: JSON) -> [UInt8] {

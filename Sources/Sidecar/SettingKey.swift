@@ -28,7 +28,7 @@ package struct SettingKey: Sendable {
         init(_ reason: String) { self.reason = reason }
     }
 
-    private init(
+    init(
         _ name: String, _ value: String?, _ help: String, repeats: Bool = false,
         _ set: @escaping @Sendable (inout SidecarSettings, [String]) throws(Unfit) -> Void
     ) {
@@ -41,6 +41,9 @@ package struct SettingKey: Sendable {
 
     /// Dots and underscores become dashes.
     package var flag: String { name.map { $0 == "." || $0 == "_" ? "-" : String($0) }.joined() }
+
+    /// The key with this name.
+    package static func named(_ name: String) -> SettingKey? { (all + lines).first { $0.name == name } }
 
     package func apply(_ values: [String], to settings: inout SidecarSettings) throws(SettingError) {
         do throws(Unfit) { try set(&settings, values) } catch {
@@ -215,24 +218,28 @@ extension SettingKey {
             }
     }
 
-    private static func number(_ text: String, _ range: ClosedRange<Int>) throws(Unfit) -> Int {
+    static func number(_ text: String, _ range: ClosedRange<Int>) throws(Unfit) -> Int {
         guard let number = Int(text), range.contains(number) else {
             throw Unfit("takes a number from \(range.lowerBound) to \(range.upperBound), not \"\(text)\"")
         }
         return number
     }
 
-    private static func duration(_ text: String, from least: Int64) throws(Unfit) -> Int64 {
-        guard let duration = Units.microseconds(text), duration >= least, duration <= 86_400_000_000 * 7 else {
+    static func duration(
+        _ text: String, from least: Int64, to most: Int64 = 86_400_000_000 * 7
+    ) throws(Unfit) -> Int64 {
+        guard let duration = Units.microseconds(text), duration >= least, duration <= most else {
             throw Unfit("takes a time such as 500ms, 5s or 10m, not \"\(text)\"")
         }
         return duration
     }
 
-    private static func choice<Choice: RawRepresentable & CaseIterable>(_ text: String) throws(Unfit) -> Choice
+    static func choice<Choice: RawRepresentable & CaseIterable>(
+        _ text: String, also other: String? = nil
+    ) throws(Unfit) -> Choice
     where Choice.RawValue == String {
         guard let choice = Choice(rawValue: text) else {
-            let known = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+            let known = ((other.map { [$0] } ?? []) + Choice.allCases.map(\.rawValue)).joined(separator: ", ")
             throw Unfit("takes one of \(known), not \"\(text)\"")
         }
         return choice

@@ -1,3 +1,4 @@
+import Enrichment
 import Ledger
 import Provenance
 import Runtime
@@ -12,6 +13,11 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
     case notRecorded(reason: String)
     case address(key: String, SocketAddress.Invalid)
     case listen(key: String, SystemError)
+    case kafka(KafkaSettingsError)
+    case instance(InstanceError)
+    case spool(path: String, SpoolError)
+    /// The topic cannot be written to.
+    case topic(String)
 
     package var description: String {
         switch self {
@@ -25,15 +31,24 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .notRecorded(let reason): "the activation cannot be recorded: \(reason)"
         case .address(let key, let error): "--\(key) \(error)"
         case .listen(let key, let error): "--\(key): \(error)"
+        case .kafka(let error): error.description
+        case .instance(let error): error.description
+        case .spool(let path, let error): "the spool \(path.onOneLine) cannot be used: \(error)"
+        case .topic(let reason): reason.onOneLine
         }
     }
 
     /// Whether it was called wrongly, rather than that something failed.
     package var isUsage: Bool {
         switch self {
-        case .setting: true
+        case .setting, .kafka: true
         case .address(_, let error): error.isMalformed
         default: false
         }
+    }
+
+    /// Whether somebody else has what is needed.
+    package var isConflict: Bool {
+        if case .instance(let error) = self { error.isConflict } else { false }
     }
 }

@@ -52,6 +52,7 @@ package struct SidecarSettings: Sendable {
     /// Nil for none.
     package var accessLog: String?
     package var logLevel = EventLog.Level.info
+    package var lines = LineSettings()
 
     package init() {}
 

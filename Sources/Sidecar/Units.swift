@@ -12,6 +12,14 @@ package enum Units {
         number(text, [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1), ("", 1)])
     }
 
+    /// A size as it is best read.
+    package static func text(_ bytes: Int) -> String {
+        if bytes >= 1 << 30, bytes % (1 << 30) == 0 { return "\(bytes >> 30)GiB" }
+        if bytes >= 1 << 20, bytes % (1 << 20) == 0 { return "\(bytes >> 20)MiB" }
+        if bytes >= 1 << 10, bytes % (1 << 10) == 0 { return "\(bytes >> 10)KiB" }
+        return "\(bytes)"
+    }
+
     private static func number(_ text: String, _ units: [(name: String, factor: Int64)]) -> Int64? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         guard let value = Int64(digits), let unit = units.first(where: { $0.name == text.dropFirst(digits.count) })

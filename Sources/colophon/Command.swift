@@ -47,8 +47,8 @@ extension Command.Option {
 extension Command {
     /// All commands, in the order of the help.
     static let all: [Command] = [
-        .serve, .enrich, .trace, .history, .manifestCreate, .manifestVerify, .manifestShow, .manifestDiff, .indexAdd, .indexList,
-        .indexSearch, .indexRebuild, .version,
+        .serve, .enrich, .trace, .history, .manifestCreate, .manifestVerify, .manifestShow, .manifestDiff, .indexAdd,
+        .indexList, .indexSearch, .indexRebuild, .devBroker, .version,
     ]
 
     /// The command that `words` begin with, and how many of them are its name.

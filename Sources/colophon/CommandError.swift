@@ -46,7 +46,7 @@ struct CommandError: Error, Sendable {
         do throws(LedgerError) { return try body() } catch { throw CommandError(error) }
     }
 
-    static func wrap<Result>(_ body: () throws(SystemError) -> Result) throws(CommandError) -> Result {
+    static func wrap<Result: ~Copyable>(_ body: () throws(SystemError) -> Result) throws(CommandError) -> Result {
         do throws(SystemError) { return try body() } catch { throw CommandError(error) }
     }
 

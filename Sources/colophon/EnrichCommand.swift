@@ -1,30 +1,146 @@
 import Enrichment
+import Glibc
 import Ledger
 import Provenance
 import Runtime
+import Sidecar
 
 extension Command {
     static let enrich = Command(
-        path: ["enrich"], summary: "Add to each log line which manifest it came from",
+        path: ["enrich"], summary: "Add to each log line which manifest it came from, and pass it on",
         options: [
             Option(name: "manifest", value: "FILE", help: "take this manifest for the active one; no ledger is needed"),
             .manifests, .dataDirectory,
-            Option(name: "format", value: "auto|recommendation|json|logfmt|text", help: "what lines look like (auto)"),
-            Option(
-                name: "match", value: "recommendation|all|FIELD=VALUE", help: "which lines are meant (recommendation)"),
-            Option(name: "unmatched", value: "forward|drop", help: "what becomes of the others (forward)"),
-            Option(name: "timezone", value: "UTC|+HH:MM", help: "of times that name none (UTC)"),
+            Option(name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),
+        ] + enrichKeys.map(option) + [.json],
+        details: """
+            Reads lines from standard input, or from the files that --files names, which it follows. A line that tells of a
+            recommendation gets the version, commit, branch, data version and digest of the manifest that made it, at its end; its own
+            bytes are never changed. Without --to the lines go to standard output. Lines to Kafka (--to kafka://HOST:PORT/TOPIC) are
+            kept in a spool until the brokers have them, so none is lost, whatever is killed. A summary ends it, on standard error.
+            """,
+        examples: [
+            (
+                "colophon enrich --manifest model_manifest.json < server.log > enriched.log",
+                "enrich a file, by this manifest"
+            ),
+            (
+                "model-server | colophon enrich --to kafka://127.0.0.1:9092/recommendations",
+                "publish what a server writes, by the ledger's activations"
+            ),
         ],
-        details: "",
-        examples: [("colophon enrich --manifest model_manifest.json < server.log > enriched.log", "enrich a file")],
         run: enrich)
 
+    private static let enrichKeys = SettingKey.lines
+
+    /// A key of `logs` goes without that word too.
+    private static func option(_ key: SettingKey) -> Option {
+        let flag = key.flag
+        guard key.name.hasPrefix("logs.") else {
+            return Option(name: flag, value: key.value, help: key.help, repeats: key.repeats)
+        }
+        let short = String(flag.dropFirst(5))
+        let value = short == "to" ? "kafka://HOST:PORT/TOPIC|stdout|file:PATH" : key.value
+        let help = short == "to" ? "where lines go (stdout)" : key.help
+        return Option(name: short, value: value, help: help, repeats: key.repeats, aliases: [flag])
+    }
+
     private static func enrich(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        let attributor = LineAttributor(try Lookup.index(arguments))
-        let filter = LineEnricher(LineEnricher.Settings(), attributor)
-        var run = LineFilter(filter, from: 0, to: 1, named: "standard output", lineLimit: 900 << 10)
-        try CommandError.wrap { () throws(SystemError) in try run.run { _ in } }
-        complain("\(run.counters)")
+        var settings = SidecarSettings()
+        for key in enrichKeys {
+            let option = option(key)
+            guard arguments.has(option.name) else { continue }
+            var values = arguments.all(option.name)
+            guard values.allSatisfy({ !$0.isEmpty }) else { throw arguments.usage("--\(option.name) is empty") }
+            if key.name == "logs.to", let address = KafkaAddress(values[0]) {
+                settings.lines.kafka.brokers = address.brokers
+                if let topic = address.topic {
+                    guard !arguments.has("kafka-topic") else {
+                        throw arguments.usage("--to and --kafka-topic both name a topic")
+                    }
+                    try apply(SettingKey.named("kafka.topic"), [topic], to: &settings, arguments)
+                }
+                values = ["kafka"]
+            }
+            try apply(key, values, to: &settings, arguments)
+        }
+        let index = try Lookup.index(arguments)
+        switch settings.lines.destination(otherwise: .standardOutput) {
+        case .kafka: return try publish(settings, index, arguments)
+        case .standardOutput: return try filter(settings.lines, index, STDOUT_FILENO, "standard output", arguments)
+        case .file(let path):
+            let file = try CommandError.wrap { () throws(SystemError) in try LogFile(path) }
+            return try filter(settings.lines, index, file.number, path, arguments)
+        case .auto, .off: throw arguments.usage("--to off leaves nothing to do")
+        }
+    }
+
+    private static func apply(
+        _ key: SettingKey?, _ values: [String], to settings: inout SidecarSettings, _ arguments: Arguments
+    ) throws(CommandError) {
+        do { try key?.apply(values, to: &settings) } catch { throw arguments.usage(error.description) }
+    }
+
+    // MARK: - To a descriptor
+
+    private static func filter(
+        _ settings: LineSettings, _ index: any ManifestIndex, _ output: Int32, _ name: String, _ arguments: Arguments
+    ) throws(CommandError) -> ExitCode {
+        let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing))
+        var run = LineFilter(
+            enricher, from: STDIN_FILENO, to: output, named: name, lineLimit: settings.intake.lineLimit)
+        let size = try? RawFile.status(of: STDIN_FILENO, "standard input")
+        let bar = ProgressBar("enriching", total: size?.isRegular == true ? size?.size ?? 0 : 0, unit: .bytes)
+        defer { bar.finish() }
+        try CommandError.wrap { () throws(SystemError) in try run.run { bar.advance(by: Int64($0)) } }
+        bar.finish()
+        report(LineReport(run.counters, problem: run.problem), arguments)
         return .fine
+    }
+
+    private static func report(_ report: LineReport, _ arguments: Arguments) {
+        complain(arguments.wantsJSON ? report.json : "colophon: " + report.text)
+    }
+
+    // MARK: - To Kafka
+
+    private static func publish(
+        _ settings: SidecarSettings, _ index: any ManifestIndex, _ arguments: Arguments
+    ) throws(CommandError) -> ExitCode {
+        let log = EventLog(format: .text, level: .info)
+        let directory = try arguments.dataDirectory(for: .change)
+        let name = arguments.value("instance") ?? "enrich"
+        let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
+        let service: LineService
+        do throws(SidecarError) {
+            service = try LineService(
+                settings.lines, index: index, dataDirectory: directory, instance: name,
+                endsWhenDone: true, tell: { log.write($0) },
+                sources: { _, settings in
+                    [StandardInput(STDIN_FILENO, lineLimit: settings.intake.lineLimit)]
+                })
+        } catch {
+            throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)
+        }
+        let isWhole = service.run(until: signals)
+        var report = LineReport(service.pipeline.counters, problem: nil)
+        report.delivered = service.pipeline.delivered
+        report.waiting = service.pipeline.waiting
+        report.dead = service.pipeline.dead
+        self.report(report, arguments)
+        return isWhole && report.dead == 0 ? .fine : .failed
+    }
+}
+
+/// `kafka://HOST:PORT,…/TOPIC`
+private struct KafkaAddress {
+    let brokers: String
+    let topic: String?
+
+    init?(_ text: String) {
+        guard text.hasPrefix("kafka://") else { return nil }
+        let parts = text.dropFirst(8).split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        brokers = String(parts[0])
+        topic = parts.count == 2 && !parts[1].isEmpty ? String(parts[1]) : nil
     }
 }

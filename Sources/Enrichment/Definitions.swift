@@ -1,0 +1,81 @@
+import Provenance
+
+/// What records name by number: manifests' record headers, and where lines came from.
+package final class Definitions {
+    /// A source's lines are named `<instance>/<source>:<position>`.
+    private var sources: [[UInt8]] = []
+    private var sourceNumbers: [[UInt8]: UInt32] = [:]
+    private var stamps: [StampValues] = []
+    private var stampNumbers: [[UInt8]: UInt32] = [:]
+    private var lastStamp: (stamp: LineStamp, number: UInt32)?
+
+    package init() {
+        // Number 0 is that of no manifest.
+        _ = stamp(payload: StampValues.payload(LineStamp.none.recordValues))
+    }
+
+    /// The number of the source with this name: `http/<generation>`.
+    package func source(_ name: [UInt8]) -> UInt32 {
+        if let known = sourceNumbers[name] { return known }
+        let number = UInt32(sources.count)
+        sources.append(name)
+        sourceNumbers[name] = number
+        return number
+    }
+
+    func sourceName(_ number: UInt32) -> [UInt8] { sources[Int(number)] }
+
+    func stamp(_ stamp: LineStamp) -> UInt32 {
+        if let last = lastStamp, last.stamp === stamp { return last.number }
+        let number = self.stamp(payload: StampValues.payload(stamp.recordValues))
+        lastStamp = (stamp, number)
+        return number
+    }
+
+    func stamp(payload: [UInt8]) -> UInt32 {
+        if let known = stampNumbers[payload] { return known }
+        let number = UInt32(stamps.count)
+        stamps.append(StampValues(payload: payload))
+        stampNumbers[payload] = number
+        return number
+    }
+
+    func stampPayload(_ number: UInt32) -> [UInt8] { stamps[Int(number)].payload }
+
+    func stampValue(_ number: UInt32, _ field: ProvenanceField) -> [UInt8]? { stamps[Int(number)].values[field.rawValue] }
+}
+
+/// A manifest's values in record headers, as the spool keeps them: for each field two bytes of length, and the value.
+struct StampValues {
+    let payload: [UInt8]
+    let values: [[UInt8]?]
+
+    private static let absent = UInt16.max
+
+    static func payload(_ values: [[UInt8]?]) -> [UInt8] {
+        values.flatMap { value -> [UInt8] in
+            let count = value.map { UInt16($0.count) } ?? absent
+            return [UInt8(truncatingIfNeeded: count), UInt8(truncatingIfNeeded: count >> 8)] + (value ?? [])
+        }
+    }
+
+    init(payload: [UInt8]) {
+        self.payload = payload
+        var values: [[UInt8]?] = []
+        var rest = payload[...]
+        while values.count < ProvenanceField.allCases.count {
+            guard rest.count >= 2 else {
+                values.append(nil)
+                continue
+            }
+            let count = UInt16(rest.removeFirst()) | UInt16(rest.removeFirst()) << 8
+            if count == Self.absent {
+                values.append(nil)
+            } else {
+                values.append(Array(rest.prefix(Int(count))))
+                rest = rest.dropFirst(Int(count))
+            }
+        }
+        self.values = values
+    }
+}

@@ -1,0 +1,108 @@
+import Kafka
+import Provenance
+
+/// Where and how records are published (DESIGN 6.3).
+package struct KafkaSettings: Sendable {
+    package var brokers = ""
+    package var topic = "recommendations"
+    /// The field that is the record's key; empty for none.
+    package var key = "user_id"
+    package var headers = RecordHeader.usual
+    package var cloudEvents = false
+    /// How far back a line's own time may lie to be the record's.
+    package var windowBack: Int64 = 24 * 3_600_000_000
+    package var windowAhead: Int64 = 600_000_000
+    package var inFlight = 5000
+    /// Whether a topic that is missing is created.
+    package var createsTopic = false
+    package var properties: [(name: String, value: String)] = []
+
+    package init() {}
+
+    /// What is relied on, and may not be set otherwise.
+    private static let fixed: [(name: String, value: String, why: String)] = [
+        ("enable.idempotence", "true", "retries would change the order of lines"),
+        ("acks", "all", "an acknowledged line could be lost with one broker"),
+        ("message.timeout.ms", "0", "lines would be given up"),
+        ("enable.gapless.guarantee", "true", "a refused line would change the order of those behind it"),
+    ]
+
+    /// Other names of the same properties.
+    private static let aliases = [
+        "request.required.acks": "acks", "delivery.timeout.ms": "message.timeout.ms",
+    ]
+
+    /// Those that have a key of their own.
+    private static let owned = [
+        "bootstrap.servers": "kafka.brokers", "metadata.broker.list": "kafka.brokers",
+        "transactional.id": "instance",
+    ]
+
+    /// The properties of the producer; throws where one is unknown, wrong, or not free to be set.
+    package func producerProperties() throws(KafkaSettingsError) -> KafkaProperties {
+        var all = KafkaProperties()
+        all["bootstrap.servers"] = brokers
+        for one in Self.fixed { all[one.name] = one.value }
+        all["compression.codec"] = "zstd"
+        all["partitioner"] = "murmur2_random"
+        all["linger.ms"] = "5"
+        all["queue.buffering.max.messages"] = String(max(inFlight, 1))
+        all["queue.buffering.max.kbytes"] = "65536"
+        all["message.max.bytes"] = "1048576"
+        all["client.id"] = "colophon"
+        all["topic.metadata.refresh.interval.ms"] = "30000"
+        all["socket.keepalive.enable"] = "true"
+        for pair in properties {
+            let name = Self.aliases[pair.name] ?? pair.name
+            if let key = Self.owned[name] { throw .owned(property: pair.name, key: key) }
+            if let one = Self.fixed.first(where: { $0.name == name }) {
+                guard pair.value == one.value || one.name == "acks" && pair.value == "-1" else {
+                    throw .conflict(property: pair.name, value: pair.value, needed: one.value, why: one.why)
+                }
+                continue
+            }
+            var alone = KafkaProperties()
+            alone[pair.name] = pair.value
+            do { try alone.check() } catch { throw .refused(property: pair.name, error) }
+            all[pair.name] = pair.value
+        }
+        // Where the library was built without it.
+        if properties.allSatisfy({ $0.name != "compression.codec" && $0.name != "compression.type" }) {
+            var alone = KafkaProperties()
+            alone["compression.codec"] = "zstd"
+            if (try? alone.check()) == nil { all["compression.codec"] = "lz4" }
+        }
+        return all
+    }
+}
+
+/// A record header of ours.
+package enum RecordHeader: String, Sendable, CaseIterable {
+    case modelVersion = "model_version"
+    case manifestSHA256 = "manifest_sha256"
+    case attribution
+    case origin
+    case pipelineCommit = "pipeline_commit"
+    case pipelineBranch = "pipeline_branch"
+    case dataVersion = "data_version"
+    case requestID = "request_id"
+    case lineTime = "line_time"
+
+    package static let usual = [modelVersion, manifestSHA256, attribution, origin]
+}
+
+/// A property that cannot be used.
+package enum KafkaSettingsError: Error, Sendable, CustomStringConvertible {
+    case owned(property: String, key: String)
+    case conflict(property: String, value: String, needed: String, why: String)
+    case refused(property: String, KafkaError)
+
+    package var description: String {
+        switch self {
+        case .owned(let property, let key): "kafka.properties: \(property.onOneLine) is set by \(key): set that"
+        case .conflict(let property, let value, let needed, let why):
+            "kafka.properties: \(property)=\(value.onOneLine) is refused, because \(why): leave it out, or write \(needed)"
+        case .refused(_, let error): "kafka.properties: \(error.reason.onOneLine)"
+        }
+    }
+}

@@ -1,0 +1,207 @@
+import Kafka
+import Provenance
+import Runtime
+
+/// Publishes records to one topic.
+package final class KafkaSink {
+    private let settings: KafkaSettings
+    private let properties: KafkaProperties
+    private let definitions: Definitions
+    /// The instance's identity and a slash: how every origin begins.
+    private let originPrefix: [UInt8]
+    private let headers: [RecordHeader]
+    private var producer: KafkaProducer?
+    let wake: Wake
+    /// Where the values of headers are put together that no manifest has ready.
+    private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 1024, alignment: 8)
+    /// What the brokers or the client last complained of; nil since a record has arrived.
+    package private(set) var problem: String?
+    private(set) var restarts: UInt64 = 0
+
+    package init(
+        _ settings: KafkaSettings, _ properties: KafkaProperties, _ definitions: Definitions, instance: String
+    ) throws(SystemError) {
+        self.settings = settings
+        self.properties = properties
+        self.definitions = definitions
+        originPrefix = Array((instance + "/").utf8)
+        headers = settings.headers
+        wake = try Wake()
+    }
+
+    deinit { scratch.deallocate() }
+
+    enum Sending {
+        case sent
+        /// Not now: the client is full, or there is none.
+        case later
+        /// Never: the record itself is at fault.
+        case refused(code: Int32)
+    }
+
+    /// Hands a record to the client, which reads its bytes until it tells what came of them.
+    func send(_ record: LineRecord, token: UInt) -> Sending {
+        guard let producer = ready() else { return .later }
+        producer.begin(value: record.value, key: record.key, milliseconds: record.milliseconds, token: token)
+        var used = 0
+        for header in headers { add(header, record, producer, &used) }
+        if settings.cloudEvents { addCloudEvent(record, producer, &used) }
+        switch producer.produce() {
+        case .taken: return .sent
+        case .full: return .later
+        case .refused(let code):
+            if KafkaError.verdict(code) == .recordRefused { return .refused(code: code) }
+            note(KafkaError.reason(code), KafkaError.name(code))
+            return .later
+        }
+    }
+
+    private func ready() -> KafkaProducer? {
+        if let producer { return producer }
+        do throws(KafkaError) {
+            let made = try KafkaProducer(properties, topic: settings.topic, wake: wake.number)
+            producer = made
+            return made
+        } catch {
+            note(error.reason, error.name)
+            return nil
+        }
+    }
+
+    private func note(_ reason: String, _ name: String) { problem = "\(reason) (\(name))" }
+
+    /// Tells what came of records. True when the client is beyond use, and nothing that is on its way will be told of.
+    func takeEvents(_ body: (_ token: UInt, _ code: Int32) -> Void) -> Bool {
+        guard let producer else { return false }
+        wake.clear()
+        var isFatal = false
+        producer.takeEvents(milliseconds: 0) { event in
+            switch event {
+            case .delivered(let token, let code):
+                if code == 0 { problem = nil } else { note(KafkaError.reason(code), KafkaError.name(code)) }
+                body(token, code)
+            case .failed(let error):
+                note(error.reason, error.name)
+                if error.isFatal { isFatal = true }
+            case .statistics: break
+            }
+        }
+        return isFatal
+    }
+
+    /// Gives the client up; another one is made when there is something to send.
+    func restart() {
+        producer = nil
+        restarts += 1
+    }
+
+    /// For questions about the topic, before anything is sent.
+    package func withProducer<Result>(
+        _ body: (KafkaProducer) throws(KafkaError) -> Result
+    ) throws(KafkaError) -> Result {
+        if let producer { return try body(producer) }
+        let made = try KafkaProducer(properties, topic: settings.topic, wake: wake.number)
+        producer = made
+        return try body(made)
+    }
+
+    // MARK: - Headers
+
+    private func add(_ header: RecordHeader, _ record: LineRecord, _ producer: KafkaProducer, _ used: inout Int) {
+        switch header {
+        case .modelVersion: addStamp("model_version", .modelVersion, record, producer)
+        case .manifestSHA256: addStamp("manifest_sha256", .manifestSHA256, record, producer)
+        case .pipelineCommit: addStamp("pipeline_commit", .pipelineCommit, record, producer)
+        case .pipelineBranch: addStamp("pipeline_branch", .pipelineBranch, record, producer)
+        case .dataVersion: addStamp("data_version", .dataVersion, record, producer)
+        case .attribution:
+            let word = record.attribution.word
+            producer.add(
+                header: "attribution", UnsafeRawBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount))
+        case .origin: producer.add(header: "origin", origin(record, &used))
+        case .requestID: if let id = record.requestID { producer.add(header: "request_id", id) }
+        case .lineTime:
+            guard record.lineTime != LineRecord.noTime else { return }
+            producer.add(header: "line_time", text(Instant(microseconds: record.lineTime).description, &used))
+        }
+    }
+
+    private func addStamp(
+        _ name: StaticString, _ field: ProvenanceField, _ record: LineRecord, _ producer: KafkaProducer
+    ) {
+        // The array is the definitions' own and stays while this is read: the client copies the value.
+        definitions.stampValue(record.stamp, field)?.withUnsafeBytes { producer.add(header: name, $0) }
+    }
+
+    /// `<instance>/<source>:<position>`
+    private func origin(_ record: LineRecord, _ used: inout Int) -> UnsafeRawBufferPointer {
+        let start = used
+        append(originPrefix, &used)
+        append(definitions.sourceName(record.source), &used)
+        put(UInt8(ascii: ":"), &used)
+        var digits = InlineArray<20, UInt8>(repeating: 0)
+        var count = 0
+        var rest = UInt64(bitPattern: record.position)
+        repeat {
+            digits[count] = UInt8(rest % 10) + 0x30
+            rest /= 10
+            count += 1
+        } while rest > 0
+        while count > 0 {
+            count -= 1
+            put(digits[count], &used)
+        }
+        return UnsafeRawBufferPointer(rebasing: scratch[start..<used])
+    }
+
+    private func append(_ bytes: [UInt8], _ used: inout Int) {
+        let count = min(bytes.count, scratch.count - used - 32)
+        guard count > 0 else { return }
+        bytes.withUnsafeBytes { source in
+            UnsafeMutableRawBufferPointer(rebasing: scratch[used..<used + count])
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<count]))
+        }
+        used += count
+    }
+
+    private func put(_ byte: UInt8, _ used: inout Int) {
+        scratch[used] = byte
+        used += 1
+    }
+
+    private func text(_ text: String, _ used: inout Int) -> UnsafeRawBufferPointer {
+        let start = used
+        append(Array(text.utf8), &used)
+        return UnsafeRawBufferPointer(rebasing: scratch[start..<used])
+    }
+
+    /// The binary binding of CloudEvents 1.0: attributes as headers, the line as data.
+    private func addCloudEvent(_ record: LineRecord, _ producer: KafkaProducer, _ used: inout Int) {
+        producer.add(header: "ce_specversion", text("1.0", &used))
+        producer.add(header: "ce_type", text("colophon.line", &used))
+        producer.add(header: "ce_id", origin(record, &used))
+        let start = used
+        append(Array("/colophon/".utf8), &used)
+        append(Array(originPrefix.dropLast()), &used)
+        producer.add(header: "ce_source", UnsafeRawBufferPointer(rebasing: scratch[start..<used]))
+        let time = record.lineTime == LineRecord.noTime ? record.milliseconds * 1000 : record.lineTime
+        producer.add(header: "ce_time", text(Instant(microseconds: time).description, &used))
+        producer.add(header: "content-type", text("text/plain; charset=utf-8", &used))
+    }
+
+    func originText(_ record: LineRecord) -> String {
+        var used = 0
+        return String(decoding: origin(record, &used), as: UTF8.self)
+    }
+}
+
+extension Attribution {
+    var word: StaticString {
+        switch self {
+        case .unknown: "unknown"
+        case .mixed: "mixed"
+        case .inferred: "inferred"
+        case .exact: "exact"
+        }
+    }
+}

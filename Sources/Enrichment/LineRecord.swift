@@ -1,0 +1,127 @@
+import Checksum
+import Provenance
+
+/// A line as it waits for delivery, in memory and in the spool alike: 64 bytes that say what is known of it, then the enriched line.
+/// Always a multiple of eight bytes long, little endian. `docs/spool.md` has the layout.
+package struct LineRecord {
+    let base: UnsafeMutableRawPointer
+
+    package enum Kind: UInt8 {
+        case line = 1
+        /// What a manifest's record headers are, under a number that lines in the same segment use.
+        case stamp = 2
+        /// Where lines came from, under a number that lines in the same segment use.
+        case source = 3
+    }
+
+    static let headerSize = 64
+    static let none = UInt32.max
+    static let noTime = Int64.min
+
+    static func size(ofValue count: Int) -> Int { (headerSize + count + 7) & ~7 }
+
+    private func load<Value: FixedWidthInteger>(_ offset: Int) -> Value {
+        Value(littleEndian: base.load(fromByteOffset: offset, as: Value.self))
+    }
+
+    private func store<Value: FixedWidthInteger>(_ value: Value, _ offset: Int) {
+        base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
+    }
+
+    var length: Int { Int(load(0) as UInt32) }
+    var kind: Kind? { Kind(rawValue: load(8) as UInt8) }
+    var attribution: Attribution { Attribution(strength: Int(load(9) as UInt8)) }
+    var source: UInt32 {
+        get { load(12) }
+        nonmutating set { store(newValue, 12) }
+    }
+    var stamp: UInt32 {
+        get { load(16) }
+        nonmutating set { store(newValue, 16) }
+    }
+    var valueCount: Int { Int(load(36) as UInt32) }
+    /// Where the line stood in its source.
+    var position: Int64 {
+        get { load(40) }
+        nonmutating set { store(newValue, 40) }
+    }
+    /// The record's time, in milliseconds since 1970.
+    var milliseconds: Int64 { load(48) }
+    /// The line's own time in microseconds where the record has another one; `noTime` otherwise.
+    var lineTime: Int64 { load(56) }
+
+    var value: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: base + Self.headerSize, count: valueCount)
+    }
+    var key: UnsafeRawBufferPointer? { part(20) }
+    var requestID: UnsafeRawBufferPointer? { part(28) }
+
+    private func part(_ offset: Int) -> UnsafeRawBufferPointer? {
+        let count: UInt32 = load(offset + 4)
+        guard count != Self.none else { return nil }
+        return UnsafeRawBufferPointer(start: base + Self.headerSize + Int(load(offset) as UInt32), count: Int(count))
+    }
+
+    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: length) }
+
+    /// Fills in everything but the value.
+    func fill(
+        _ kind: Kind, valueCount: Int, attribution: Attribution = .unknown, key: Range<Int>? = nil,
+        requestID: Range<Int>? = nil, position: Int64 = 0, milliseconds: Int64 = 0, lineTime: Int64 = noTime
+    ) {
+        let size = Self.size(ofValue: valueCount)
+        store(UInt32(size), 0)
+        store(UInt32(0), 4)
+        store(UInt32(kind.rawValue) | UInt32(attribution.strength) << 8, 8)
+        store(UInt32(0), 12)
+        store(UInt32(0), 16)
+        put(key, 20)
+        put(requestID, 28)
+        store(UInt32(valueCount), 36)
+        store(position, 40)
+        store(milliseconds, 48)
+        store(lineTime, 56)
+        // What pads it is part of what is checked.
+        for offset in Self.headerSize + valueCount..<size { store(UInt8(0), offset) }
+    }
+
+    private func put(_ range: Range<Int>?, _ offset: Int) {
+        store(UInt32(range?.lowerBound ?? 0), offset)
+        store(range.map { UInt32($0.count) } ?? Self.none, offset + 4)
+    }
+
+    // MARK: - In the spool
+
+    func seal() { store(checksum, 4) }
+
+    private var checksum: UInt32 { Checksum.of(UnsafeRawBufferPointer(start: base + 8, count: length - 8)) }
+
+    /// The record that begins at `base`, if a whole and unchanged one does within `count` bytes.
+    static func sound(at base: UnsafeMutableRawPointer, count: Int) -> LineRecord? {
+        guard count >= headerSize else { return nil }
+        let record = LineRecord(base: base)
+        let length = record.length
+        guard length >= headerSize, length % 8 == 0, length <= count, record.kind != nil,
+            size(ofValue: record.valueCount) == length, record.load(4) as UInt32 == record.checksum,
+            record.hasSoundPart(20), record.hasSoundPart(28)
+        else { return nil }
+        return record
+    }
+
+    private func hasSoundPart(_ offset: Int) -> Bool {
+        let count: UInt32 = load(offset + 4)
+        return count == Self.none || Int(load(offset) as UInt32) + Int(count) <= valueCount
+    }
+}
+
+extension Attribution {
+    /// What `strength` says; unknown for anything else.
+    init(strength: Int) {
+        switch strength {
+        case 1: self = .mixed
+        case 2: self = .inferred
+        case 3: self = .exact
+        default: self = .unknown
+        }
+    }
+}

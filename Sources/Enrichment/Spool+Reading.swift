@@ -1,0 +1,233 @@
+import Provenance
+import Runtime
+
+/// Where reading stands.
+struct SpoolReading {
+    /// The number of the record that is read next.
+    var sequence: Int64 = 0
+    var segment: String?
+    var file: Int32?
+    var offset = SpoolFormat.headSize
+    /// What the segment's own numbers stand for.
+    var sources: [UInt32] = []
+    var stamps: [UInt32] = []
+    /// What was read of the file and not handed on yet.
+    var buffer = ReadBuffer()
+    var consumed = 0
+}
+
+/// Memory for pieces of a file.
+final class ReadBuffer {
+    private(set) var memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 8)
+    var count = 0
+
+    deinit { memory.deallocate() }
+
+    var unused: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(rebasing: memory[count...]) }
+
+    /// Forgets the first bytes, and makes room for `wanted` more behind the others.
+    func shift(by consumed: Int, room wanted: Int) {
+        let kept = count - consumed
+        if memory.count < kept + wanted {
+            let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: (kept + wanted + 7) & ~7, alignment: 8)
+            if kept > 0 { larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: memory[consumed..<count])) }
+            memory.deallocate()
+            memory = larger
+        } else if kept > 0, consumed > 0, let base = memory.baseAddress {
+            base.copyMemory(from: base + consumed, byteCount: kept)
+        }
+        count = kept
+    }
+}
+
+extension Spool {
+    /// The first record that is still to be read.
+    package var readPosition: Int64 { reading.sequence }
+    /// How many records are on the disk and were not handed on.
+    package var unread: Int64 { synced - reading.sequence }
+
+    private static var chunk: Int { 256 << 10 }
+
+    /// A record that was read: its number, and what it names, by the numbers of this process.
+    package struct Found {
+        package let record: LineRecord
+        package let sequence: Int64
+        let source: UInt32
+        let stamp: UInt32
+    }
+
+    /// Hands on the next records for as long as `take` takes them. `take` says false when it has no room.
+    package mutating func read(_ take: (Found) -> Bool) {
+        while reading.sequence < synced {
+            if let range = adopted.first(where: { $0.contains(reading.sequence) }) {
+                guard skip(to: min(range.upperBound, synced)) else { return }
+                adopted.removeAll { $0.upperBound <= reading.sequence }
+                continue
+            }
+            guard let outcome = step(take) else { return }
+            if !outcome { return }
+        }
+    }
+
+    /// Moves past records that are delivered already.
+    private mutating func skip(to end: Int64) -> Bool {
+        while reading.sequence < end {
+            guard let isTaken = step({ _ in true }), isTaken else { return false }
+        }
+        return true
+    }
+
+    /// Reads one record. False when it was not taken; nil when nothing can be read now.
+    private mutating func step(_ take: (Found) -> Bool) -> Bool? {
+        guard enter() else { return nil }
+        while true {
+            let available = reading.buffer.count - reading.consumed
+            guard let base = reading.buffer.memory.baseAddress,
+                let record = LineRecord.sound(at: base + reading.consumed, count: available)
+            else {
+                guard fill() else { return abandon() }
+                continue
+            }
+            let isLine = record.kind == .line
+            if isLine {
+                let found = Found(
+                    record: record, sequence: reading.sequence, source: Self.meaning(record.source, reading.sources),
+                    stamp: Self.meaning(record.stamp, reading.stamps))
+                guard take(found) else { return false }
+                reading.sequence += 1
+            } else {
+                learn(record)
+            }
+            reading.consumed += record.length
+            reading.offset += record.length
+            if isLine { return true }
+        }
+    }
+
+    /// A number that the segment does not explain stands for nothing: that of no manifest.
+    private static func meaning(_ number: UInt32, _ known: [UInt32]) -> UInt32 {
+        number < known.count ? known[Int(number)] : 0
+    }
+
+    private mutating func learn(_ record: LineRecord) {
+        let payload = Array(record.value)
+        // They are numbered from 0 in the order in which they stand.
+        switch record.kind {
+        case .source where record.source == reading.sources.count: reading.sources.append(definitions.source(payload))
+        case .stamp where record.stamp == reading.stamps.count:
+            reading.stamps.append(definitions.stamp(payload: payload))
+        default: break
+        }
+    }
+
+    /// Opens the segment that the next record is in; false when it cannot be.
+    private mutating func enter() -> Bool {
+        guard
+            let segment = segments.last(where: { $0.first <= reading.sequence }),
+            reading.sequence < segment.end || segment.name == segments.last?.name
+        else { return false }
+        if reading.segment == segment.name, reading.file != nil { return true }
+        leave()
+        do throws(SystemError) { reading.file = try storage.open(segment.name) } catch {
+            news.failures += 1
+            news.problem = error.description
+            return false
+        }
+        let wanted = reading.sequence
+        reading.segment = segment.name
+        reading.sequence = segment.first
+        // The records before are not wanted, but what they define is.
+        while reading.sequence < wanted {
+            guard let isTaken = step({ _ in true }), isTaken else { return reading.segment != nil }
+        }
+        return true
+    }
+
+    mutating func leave() {
+        if let file = reading.file { storage.close(file) }
+        let sequence = reading.sequence
+        reading = SpoolReading()
+        reading.sequence = sequence
+    }
+
+    /// Reads more of the segment; false when there is no more.
+    private mutating func fill() -> Bool {
+        guard let file = reading.file, let segment = segments.first(where: { $0.name == reading.segment }) else {
+            return false
+        }
+        let kept = reading.buffer.count - reading.consumed
+        let room = segment.size - reading.offset - kept
+        // A record may be longer than a piece.
+        let wanted = min(room, max(Self.chunk, kept))
+        guard wanted > 0 else { return false }
+        reading.buffer.shift(by: reading.consumed, room: wanted)
+        reading.consumed = 0
+        do throws(SystemError) {
+            let space = UnsafeMutableRawBufferPointer(rebasing: reading.buffer.unused[..<wanted])
+            let count = try storage.read(file, at: reading.offset + kept, into: space)
+            reading.buffer.count += count
+            return count > 0
+        } catch {
+            news.failures += 1
+            news.problem = error.description
+            return false
+        }
+    }
+
+    /// What follows in this segment is no record, though there should be some: the disk has lost them.
+    private mutating func abandon() -> Bool? {
+        guard let index = segments.firstIndex(where: { $0.name == reading.segment }) else { return nil }
+        let end = segments[index].end
+        guard reading.sequence < end else { return nil }
+        news.lost += UInt64(end - reading.sequence)
+        reading.sequence = end
+        leave()
+        return true
+    }
+
+    // MARK: - Acknowledgement
+
+    /// Everything before `sequence` is delivered: it is never read again, and whole segments of it are removed.
+    package mutating func acknowledge(_ sequence: Int64) {
+        guard sequence > cursor.sequence else { return }
+        cursor.sequence = sequence
+        cursor.count += 1
+        let bytes = SpoolFormat.write(cursor)
+        let offset = Int(cursor.count % Int64(SpoolFormat.cursorSlots)) * SpoolFormat.headSize
+        do throws(SystemError) { try Self.put(bytes, cursorFile, offset, storage) } catch {
+            // Then a little more is sent again after the next start.
+            news.failures += 1
+        }
+        removeDelivered()
+    }
+
+    private static func put(
+        _ bytes: [UInt8], _ file: Int32, _ offset: Int, _ storage: Storage
+    ) throws(SystemError) {
+        var failure: SystemError?
+        bytes.withUnsafeBytes { raw in
+            do throws(SystemError) { try storage.write(file, at: offset, raw) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    private mutating func removeDelivered() {
+        while let oldest = segments.first, oldest.end <= cursor.sequence, oldest.end > oldest.first {
+            let isLast = segments.count == 1
+            // The one that is written to stays until it is worth the trouble.
+            if isLast, hasUnsynced || oldest.size < settings.segment / 4 { return }
+            if reading.segment == oldest.name { leave() }
+            if let file = oldest.file { storage.close(file) }
+            segments.removeFirst()
+            // What the segment knew, the next one must be told again.
+            if isLast {
+                localSources.removeAll()
+                localStamps.removeAll()
+            }
+            try? storage.remove(oldest.name)
+        }
+    }
+
+    /// These records are on their way already: reading passes over them.
+    package mutating func adopt(_ range: Range<Int64>) { if !range.isEmpty { adopted.append(range) } }
+}

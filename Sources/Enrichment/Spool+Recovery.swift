@@ -1,0 +1,200 @@
+import Provenance
+import Runtime
+
+extension Spool {
+    /// Opens what is there, up to the last whole record, or begins a new one.
+    package static func open(
+        _ storage: Storage, _ settings: SpoolSettings, _ definitions: Definitions,
+        makeGeneration: () throws(SystemError) -> String
+    ) throws(SpoolError) -> Spool {
+        let found = try find(storage)
+        let generation: String
+        if let known = found.cursor?.generation ?? found.generation {
+            generation = known
+        } else {
+            do { generation = try makeGeneration() } catch { throw .system(error) }
+        }
+        var spool = Spool(storage, settings, definitions, generation, found)
+        try spool.recover()
+        return spool
+    }
+
+    private init(
+        _ storage: Storage, _ settings: SpoolSettings, _ definitions: Definitions, _ generation: String, _ found: Findings
+    ) {
+        self.storage = storage
+        self.settings = settings
+        self.definitions = definitions
+        self.generation = generation
+        segments = found.segments
+        news = found.news
+        cursorFile = found.cursorFile
+        cursor =
+            found.cursor
+            ?? SpoolFormat.Cursor(count: 0, sequence: found.segments.first?.first ?? 0, generation: generation)
+    }
+
+    /// What was found on the disk.
+    private struct Findings {
+        var cursorFile: Int32 = -1
+        var cursor: SpoolFormat.Cursor?
+        var segments: [Segment] = []
+        var generation: String?
+        var news = SpoolNews()
+    }
+
+    private static func find(_ storage: Storage) throws(SpoolError) -> Findings {
+        var found = Findings()
+        let newer: UInt32?
+        do throws(SystemError) {
+            let names = try storage.names()
+            if names.contains(SpoolFormat.cursorName) {
+                found.cursorFile = try storage.open(SpoolFormat.cursorName)
+                found.cursor = try readCursor(found.cursorFile, storage)
+            } else {
+                found.cursorFile = try storage.create(SpoolFormat.cursorName)
+            }
+            newer = try readSegments(names, storage, &found)
+        } catch { throw .system(error) }
+        if let newer { throw .newer(version: newer) }
+        return found
+    }
+
+    private static func readCursor(_ file: Int32, _ storage: Storage) throws(SystemError) -> SpoolFormat.Cursor? {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: SpoolFormat.cursorSlots * SpoolFormat.headSize, alignment: 8)
+        defer { buffer.deallocate() }
+        let count = try storage.read(file, at: 0, into: buffer)
+        return SpoolFormat.readCursor(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+    }
+
+    /// Reads the heads of all segments. Answers the version of one that a later Colophon wrote.
+    private static func readSegments(
+        _ names: [String], _ storage: Storage, _ found: inout Findings
+    ) throws(SystemError) -> UInt32? {
+        var newer: UInt32?
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SpoolFormat.headSize, alignment: 8)
+        defer { buffer.deallocate() }
+        for name in names {
+            guard let first = SpoolFormat.first(name: name) else { continue }
+            let file = try storage.open(name)
+            let size = try storage.size(of: file)
+            let count = try storage.read(file, at: 0, into: buffer)
+            storage.close(file)
+            do throws(SpoolFormat.HeadFault) {
+                let head = try SpoolFormat.readHead(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+                guard head.first == first else { throw .damaged }
+                if found.generation == nil { found.generation = head.generation }
+                found.segments.append(Segment(name: name, first: first, end: first, size: size, file: nil))
+            } catch {
+                if case .version(let version) = error {
+                    newer = version
+                } else if size < SpoolFormat.headSize {
+                    // One that was never finished holds nothing; others are kept for whoever wants to look.
+                    try storage.remove(name)
+                } else {
+                    try storage.rename(name, to: name + ".damaged")
+                    found.news.setAside.append(name)
+                }
+            }
+        }
+        for index in found.segments.indices.dropLast() { found.segments[index].end = found.segments[index + 1].first }
+        return newer
+    }
+
+    /// Finds the last whole record, and takes away what a crash left behind it.
+    private mutating func recover() throws(SpoolError) {
+        if let index = segments.indices.last {
+            reading.sequence = segments[index].first
+            let (end, size) = try scan(segments[index])
+            if segments[index].size > size {
+                news.torn += UInt64(segments[index].size - size)
+                do throws(SystemError) {
+                    let file = try storage.open(segments[index].name)
+                    defer { storage.close(file) }
+                    try storage.truncate(file, to: size)
+                } catch { throw .system(error) }
+            }
+            segments[index].end = end
+            segments[index].size = size
+            next = end
+            if end == segments[index].first {
+                // It holds no record: another one begins with the same number.
+                let name = segments.removeLast().name
+                do throws(SystemError) { try storage.remove(name) } catch { throw .system(error) }
+            }
+        }
+        next = max(next, cursor.sequence)
+        cursor.sequence = min(max(cursor.sequence, segments.first?.first ?? next), next)
+        leave()
+        reading.sequence = cursor.sequence
+        news.recovered = next - cursor.sequence
+        removeSegmentsBehind()
+    }
+
+    private mutating func removeSegmentsBehind() {
+        while let oldest = segments.first, oldest.end <= cursor.sequence {
+            segments.removeFirst()
+            try? storage.remove(oldest.name)
+        }
+    }
+
+    /// No record is longer.
+    private static var largestScan: Int { 64 << 20 }
+
+    /// The number behind the last whole record of a segment, and where that record ends.
+    private mutating func scan(_ segment: Segment) throws(SpoolError) -> (end: Int64, size: Int) {
+        var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { buffer.deallocate() }
+        do throws(SystemError) {
+            let file = try storage.open(segment.name)
+            defer { storage.close(file) }
+            var offset = SpoolFormat.headSize
+            var sequence = segment.first
+            while true {
+                let count = try storage.read(file, at: offset, into: buffer)
+                var consumed = 0
+                while let record = LineRecord.sound(
+                    at: buffer.baseAddress.unsafelyUnwrapped + consumed, count: count - consumed)
+                {
+                    if record.kind == .line { sequence += 1 }
+                    consumed += record.length
+                }
+                if consumed == 0, count == buffer.count, count < Self.largestScan {
+                    buffer.deallocate()
+                    buffer = .allocate(byteCount: 4 * count, alignment: 4096)
+                    continue
+                }
+                if consumed == 0 { return (sequence, offset) }
+                offset += consumed
+            }
+        } catch { throw .system(error) }
+    }
+
+    /// Closes what is open. What was delivered is on record as far as it can be.
+    package mutating func close() {
+        _ = sync()
+        try? storage.sync(cursorFile)
+        leave()
+        if let index = segments.indices.last, let file = segments[index].file {
+            storage.close(file)
+            segments[index].file = nil
+        }
+        storage.close(cursorFile)
+    }
+}
+
+/// Why a spool cannot be used.
+package enum SpoolError: Error, Sendable, CustomStringConvertible {
+    case system(SystemError)
+    /// A later Colophon wrote it.
+    case newer(version: UInt32)
+
+    package var description: String {
+        switch self {
+        case .system(let error): error.description
+        case .newer(let version):
+            "the spool is of version \(version), which a later Colophon wrote: run that one until it is empty, or name another --data-dir"
+        }
+    }
+}

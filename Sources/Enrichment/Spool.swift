@@ -1,0 +1,268 @@
+import Provenance
+import Runtime
+
+/// The queue on disk between enrichment and Kafka: segments that records are appended to, and a cursor that acknowledgement moves.
+///
+/// What was appended is handed on only once it is synced, so that no position is ever given to two lines, whatever crashes.
+package struct Spool<Storage: SpoolStorage>: ~Copyable {
+    struct Segment {
+        let name: String
+        /// The number of its first record.
+        let first: Int64
+        /// The number of the first record behind it.
+        var end: Int64
+        /// How many of its bytes are records, its head among them.
+        var size: Int
+        var file: Int32?
+    }
+
+    let storage: Storage
+    let settings: SpoolSettings
+    let definitions: Definitions
+    /// Part of the name of every line that was spooled first: a ULID, new when the spool is new.
+    package internal(set) var generation: String
+    var segments: [Segment] = []
+
+    // What was appended and is not known to be on the disk.
+    var unsynced: [UInt8] = []
+    var unsyncedCount: Int64 = 0
+    /// How much of it was written.
+    var writtenCount = 0
+    /// Where in the last segment it begins.
+    var localSources: [UInt32: UInt32] = [:]
+    var localStamps: [UInt32: UInt32] = [:]
+
+    // What is read.
+    var reading = SpoolReading()
+    /// Ranges that are delivered without being read.
+    var adopted: [Range<Int64>] = []
+
+    var cursor: SpoolFormat.Cursor
+    var cursorFile: Int32
+    package internal(set) var news = SpoolNews()
+
+    /// The number that the next record gets.
+    package internal(set) var next: Int64 = 0
+    /// The number of the first record that is not yet known to be on the disk.
+    package var synced: Int64 { next - unsyncedCount }
+
+    // MARK: - Appending
+
+    /// How many bytes the spool takes on the disk, with those that are to be written.
+    package var bytes: Int { segments.reduce(0) { $0 + $1.size } + unsynced.count }
+
+    /// Whether a record whose value has `count` bytes may be appended.
+    package func hasRoom(for count: Int) -> Bool {
+        // Its definitions may have to be written too, and the head of a segment.
+        bytes + LineRecord.size(ofValue: count) + Self.overhead <= settings.bytes
+            && unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced
+    }
+
+    static var overhead: Int { 4096 }
+
+    /// Whether so much waits to be synced that it must be first.
+    package var mustSync: Bool { unsynced.count >= settings.unsynced / 2 }
+    package var hasUnsynced: Bool { unsyncedCount > 0 }
+    package var unsyncedLines: Int64 { unsyncedCount }
+
+    /// Appends a record; the number that it gets. Only where there is room.
+    @discardableResult
+    package mutating func append(_ record: LineRecord) -> Int64 {
+        let sequence = next
+        let source =
+            localSources[record.source]
+            ?? Self.define(record.source, &localSources, .source, definitions.sourceName(record.source), &unsynced)
+        let stamp =
+            localStamps[record.stamp]
+            ?? Self.define(record.stamp, &localStamps, .stamp, definitions.stampPayload(record.stamp), &unsynced)
+        let start = unsynced.count
+        unsynced.append(contentsOf: record.bytes)
+        Self.seal(&unsynced, at: start) { copy in
+            copy.source = source
+            copy.stamp = stamp
+        }
+        next += 1
+        unsyncedCount += 1
+        return sequence
+    }
+
+    private static func seal(_ bytes: inout [UInt8], at start: Int, _ change: (LineRecord) -> Void) {
+        bytes.withUnsafeMutableBytes { bytes in
+            let record = LineRecord(base: bytes.baseAddress.unsafelyUnwrapped + start)
+            change(record)
+            record.seal()
+        }
+    }
+
+    /// The number under which the segment knows something; it is written down first where the segment does not yet.
+    private static func define(
+        _ number: UInt32, _ known: inout [UInt32: UInt32], _ kind: LineRecord.Kind, _ value: [UInt8],
+        _ bytes: inout [UInt8]
+    ) -> UInt32 {
+        let local = UInt32(known.count)
+        known[number] = local
+        let start = bytes.count
+        bytes.append(contentsOf: repeatElement(0, count: LineRecord.size(ofValue: value.count)))
+        bytes.replaceSubrange(start + LineRecord.headerSize..<start + LineRecord.headerSize + value.count, with: value)
+        seal(&bytes, at: start) { record in
+            record.fill(kind, valueCount: value.count)
+            if kind == .source { record.source = local } else { record.stamp = local }
+        }
+        return local
+    }
+
+    // MARK: - Writing
+
+    /// Writes what was appended, so that it survives this process; false when that failed, and it stays here.
+    @discardableResult
+    package mutating func write() -> Bool {
+        guard writtenCount < unsynced.count else { return true }
+        do throws(SystemError) {
+            if segments.last?.file == nil || isFull { try begin() }
+            let index = segments.count - 1
+            guard let file = segments[index].file else { return false }
+            let part = writtenCount..<unsynced.count
+            let offset = segments[index].size + writtenCount
+            try Self.write(unsynced, part, to: file, at: offset, storage)
+            writtenCount = unsynced.count
+            news.problem = nil
+            return true
+        } catch {
+            giveUpSegment(error)
+            return false
+        }
+    }
+
+    private static func write(
+        _ bytes: [UInt8], _ part: Range<Int>, to file: Int32, at offset: Int, _ storage: Storage
+    ) throws(SystemError) {
+        var failure: SystemError?
+        bytes.withUnsafeBytes { raw in
+            do throws(SystemError) {
+                try storage.write(file, at: offset, UnsafeRawBufferPointer(rebasing: raw[part]))
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Writes, and waits until the disk has it; false when that failed, and it stays here.
+    @discardableResult
+    package mutating func sync() -> Bool {
+        guard unsyncedCount > 0 else { return true }
+        guard write(), let file = segments.last?.file else { return false }
+        do throws(SystemError) { try storage.sync(file) } catch {
+            giveUpSegment(error)
+            return false
+        }
+        let index = segments.count - 1
+        segments[index].size += unsynced.count
+        segments[index].end = next
+        unsynced.removeAll(keepingCapacity: unsynced.capacity <= 1 << 20)
+        unsyncedCount = 0
+        writtenCount = 0
+        return true
+    }
+
+    private var isFull: Bool {
+        guard writtenCount == 0, let last = segments.last else { return false }
+        return last.size >= settings.segment
+    }
+
+    /// Begins a segment with the first record that is not synced; what is not synced is put down anew, with all that it names.
+    private mutating func begin() throws(SystemError) {
+        let first = synced
+        let name = SpoolFormat.name(first: first)
+        // One that failed before it held a record may be in the way.
+        if segments.last?.name == name { segments.removeLast() }
+        try? storage.remove(name)
+        let file = try storage.create(name)
+        do throws(SystemError) {
+            let head = SpoolFormat.write(SpoolFormat.Head(first: first, generation: generation))
+            try Self.write(head, 0..<head.count, to: file, at: 0, storage)
+            try storage.syncNames()
+        } catch {
+            storage.close(file)
+            try? storage.remove(name)
+            throw error
+        }
+        // The one before is read on through a descriptor of its own.
+        if let before = segments.last?.file {
+            storage.close(before)
+            segments[segments.count - 1].file = nil
+        }
+        segments.append(Segment(name: name, first: first, end: first, size: SpoolFormat.headSize, file: file))
+        renumber()
+    }
+
+    /// Puts what is not synced down anew for a segment that knows no definitions yet.
+    private mutating func renumber() {
+        let old = unsynced
+        let sources = Self.inverted(localSources)
+        let stamps = Self.inverted(localStamps)
+        unsynced.removeAll(keepingCapacity: true)
+        localSources.removeAll()
+        localStamps.removeAll()
+        writtenCount = 0
+        let count = unsyncedCount
+        next -= count
+        unsyncedCount = 0
+        var copy = old
+        copy.withUnsafeMutableBytes { bytes in
+            var offset = 0
+            while offset < bytes.count {
+                let record = LineRecord(base: bytes.baseAddress.unsafelyUnwrapped + offset)
+                if record.kind == .line {
+                    record.source = sources[record.source] ?? 0
+                    record.stamp = stamps[record.stamp] ?? 0
+                    append(record)
+                }
+                offset += record.length
+            }
+        }
+    }
+
+    private static func inverted(_ map: [UInt32: UInt32]) -> [UInt32: UInt32] {
+        var result: [UInt32: UInt32] = [:]
+        for (number, local) in map { result[local] = number }
+        return result
+    }
+
+    /// After an error nobody knows what the file holds behind what was synced: the next attempt begins another one.
+    private mutating func giveUpSegment(_ error: SystemError) {
+        news.failures += 1
+        news.problem = error.description
+        writtenCount = 0
+        guard let index = segments.indices.last, let file = segments[index].file else { return }
+        // Takes back what it can, so that a full disk has room for what matters.
+        try? storage.truncate(file, to: segments[index].size)
+        storage.close(file)
+        segments[index].file = nil
+    }
+}
+
+package struct SpoolSettings: Sendable {
+    /// How many bytes it may take (`spool.bytes`).
+    package var bytes = 1 << 30
+    /// How long a segment grows.
+    package var segment = 64 << 20
+    /// How many bytes may wait to be synced.
+    package var unsynced = 8 << 20
+
+    package init() {}
+}
+
+/// What happened to a spool that people should know.
+package struct SpoolNews: Sendable {
+    /// Writes and syncs that failed.
+    package internal(set) var failures: UInt64 = 0
+    /// The last failure, until a write succeeds.
+    package internal(set) var problem: String?
+    /// Records that were damaged on the disk.
+    package internal(set) var lost: UInt64 = 0
+    /// Bytes behind the last whole record that a crash left.
+    package internal(set) var torn: UInt64 = 0
+    /// How many records were found at the start.
+    package internal(set) var recovered: Int64 = 0
+    /// Files that could not be read, and were put aside.
+    package internal(set) var setAside: [String] = []
+}

@@ -1,0 +1,99 @@
+import Checksum
+import Provenance
+
+/// The bytes of a spool that are no records: the head of each segment, and the cursor. `docs/spool.md` describes them.
+enum SpoolFormat {
+    static let version: UInt32 = 1
+    static let headSize = 64
+    private static let magic = Array("colospl1".utf8)
+    private static let cursorMagic = Array("colocur1".utf8)
+    static let cursorName = "cursor"
+    static let cursorSlots = 2
+
+    /// A segment is named by the number of its first record.
+    static func name(first: Int64) -> String {
+        let digits = String(first, radix: 16)
+        return String(repeating: "0", count: max(0, 16 - digits.utf8.count)) + digits + ".segment"
+    }
+
+    static func first(name: String) -> Int64? {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[1] == "segment", parts[0].utf8.count == 16 else { return nil }
+        return Int64(parts[0], radix: 16)
+    }
+
+    struct Head {
+        let first: Int64
+        let generation: String
+    }
+
+    static func write(_ head: Head) -> [UInt8] { slot(magic, head.first, 0, head.generation) }
+
+    enum HeadFault: Error {
+        case damaged
+        case version(UInt32)
+    }
+
+    static func readHead(_ bytes: UnsafeRawBufferPointer) throws(HeadFault) -> Head {
+        guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic) else { throw .damaged }
+        let version = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
+        guard version == Self.version else { throw .version(version) }
+        guard let (first, _, generation) = read(bytes, magic) else { throw .damaged }
+        return Head(first: first, generation: generation)
+    }
+
+    struct Cursor {
+        /// How often it was written: of two slots the later one counts.
+        var count: Int64
+        /// The first record that has not been delivered.
+        var sequence: Int64
+        var generation: String
+    }
+
+    static func write(_ cursor: Cursor) -> [UInt8] {
+        slot(cursorMagic, cursor.sequence, cursor.count, cursor.generation)
+    }
+
+    static func readCursor(_ bytes: UnsafeRawBufferPointer) -> Cursor? {
+        var best: Cursor?
+        for index in 0..<cursorSlots where bytes.count >= (index + 1) * headSize {
+            let slot = UnsafeRawBufferPointer(rebasing: bytes[index * headSize..<(index + 1) * headSize])
+            guard let (sequence, count, generation) = read(slot, cursorMagic) else { continue }
+            if best.map({ count > $0.count }) ?? true {
+                best = Cursor(count: count, sequence: sequence, generation: generation)
+            }
+        }
+        return best
+    }
+
+    // Both are: 8 bytes of magic, version, two numbers, 26 letters of a ULID, and a checksum over all of that at the end.
+
+    private static func slot(_ magic: [UInt8], _ number: Int64, _ count: Int64, _ generation: String) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: headSize)
+        bytes.replaceSubrange(0..<8, with: magic)
+        bytes.withUnsafeMutableBytes { raw in
+            raw.storeBytes(of: version.littleEndian, toByteOffset: 8, as: UInt32.self)
+            raw.storeBytes(of: number.littleEndian, toByteOffset: 16, as: Int64.self)
+            raw.storeBytes(of: count.littleEndian, toByteOffset: 24, as: Int64.self)
+            for (offset, byte) in generation.utf8.prefix(26).enumerated() { raw[32 + offset] = byte }
+            let sum = Checksum.of(UnsafeRawBufferPointer(rebasing: raw[0..<60]))
+            raw.storeBytes(of: sum.littleEndian, toByteOffset: 60, as: UInt32.self)
+        }
+        return bytes
+    }
+
+    private static func read(
+        _ bytes: UnsafeRawBufferPointer, _ magic: [UInt8]
+    ) -> (number: Int64, count: Int64, generation: String)? {
+        guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic),
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self)) == version,
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 60, as: UInt32.self))
+                == Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[0..<60]))
+        else { return nil }
+        return (
+            Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: Int64.self)),
+            Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: Int64.self)),
+            String(decoding: bytes[32..<58], as: UTF8.self)
+        )
+    }
+}

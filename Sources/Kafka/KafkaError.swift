@@ -1,0 +1,60 @@
+import CRdKafka
+
+/// What librdkafka or a broker says went wrong.
+package struct KafkaError: Error, Sendable, CustomStringConvertible {
+    /// librdkafka's own name for it: `_MSG_TIMED_OUT`, `TOPIC_AUTHORIZATION_FAILED`.
+    package let name: String
+    package let reason: String
+    /// Nothing more can be done with the client that said so.
+    package let isFatal: Bool
+    package let code: Int32
+
+    package init(_ code: rd_kafka_resp_err_t, reason: String? = nil, isFatal: Bool = false) {
+        self.code = code.rawValue
+        name = String(cString: rd_kafka_err2name(code))
+        self.reason = reason ?? String(cString: rd_kafka_err2str(code))
+        self.isFatal = isFatal
+    }
+
+    /// Takes over an error object: it is copied out and destroyed here.
+    init(consuming error: OpaquePointer) {
+        self.init(
+            rd_kafka_error_code(error), reason: String(cString: rd_kafka_error_string(error)),
+            isFatal: rd_kafka_error_is_fatal(error) != 0)
+        rd_kafka_error_destroy(error)
+    }
+
+    package var description: String { "\(reason) (\(name))" }
+
+    /// What the error says about a record that was to be written.
+    package enum Verdict: Sendable {
+        /// Nobody will ever take this one.
+        case recordRefused
+        /// The topic takes no records from us, until somebody changes that.
+        case topicRefused
+        /// It may be taken another time.
+        case mayPass
+    }
+
+    package static func verdict(_ code: Int32) -> Verdict {
+        switch rd_kafka_resp_err_t(rawValue: code) {
+        case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_INVALID_MSG,
+            RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_INVALID_RECORD,
+            RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+            .recordRefused
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
+            RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+            RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+            .topicRefused
+        default: .mayPass
+        }
+    }
+
+    package static func name(_ code: Int32) -> String {
+        String(cString: rd_kafka_err2name(rd_kafka_resp_err_t(rawValue: code)))
+    }
+
+    package static func reason(_ code: Int32) -> String {
+        String(cString: rd_kafka_err2str(rd_kafka_resp_err_t(rawValue: code)))
+    }
+}

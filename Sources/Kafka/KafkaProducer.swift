@@ -1,0 +1,170 @@
+import CRdKafka
+import Glibc
+
+/// A producer to one topic. One thread at a time uses it.
+package final class KafkaProducer {
+    private let client: OpaquePointer
+    private let queue: OpaquePointer
+    private let topic: OpaquePointer
+    /// What one call of `produce` says, filled in again for each record.
+    private let arguments: UnsafeMutablePointer<rd_kafka_vu_t>
+    private static let mostHeaders = 32
+    private static let fixed = 6
+    private var count = 0
+
+    /// What came of one record, or of the client as a whole.
+    package enum Event {
+        /// `code` is 0 when the brokers have it.
+        case delivered(token: UInt, code: Int32)
+        case failed(KafkaError)
+        /// A report in JSON.
+        case statistics(String)
+    }
+
+    /// What a call of `produce` came to.
+    package enum Outcome {
+        case taken
+        /// The queue is full: take events first.
+        case full
+        case refused(code: Int32)
+    }
+
+    /// `properties` must not contradict what a producer here relies on. `wake` is written to when there are events.
+    package init(_ properties: KafkaProperties, topic name: String, wake: Int32) throws(KafkaError) {
+        var handle = try properties.makeHandle()
+        rd_kafka_conf_set_events(handle.raw, Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS))
+        rd_kafka_conf_set_log_cb(handle.raw, nil)
+        var text = [CChar](repeating: 0, count: 512)
+        guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
+            let reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+            throw KafkaError(rd_kafka_last_error(), reason: reason)
+        }
+        handle.give()
+        guard let queue = rd_kafka_queue_get_main(client), let topic = rd_kafka_topic_new(client, name, nil) else {
+            let error = KafkaError(rd_kafka_last_error())
+            rd_kafka_destroy(client)
+            throw error
+        }
+        self.client = client
+        self.queue = queue
+        self.topic = topic
+        arguments = .allocate(capacity: Self.fixed + Self.mostHeaders)
+        arguments.initialize(repeating: rd_kafka_vu_t(), count: Self.fixed + Self.mostHeaders)
+        arguments[0].vtype = RD_KAFKA_VTYPE_RKT
+        arguments[0].u.rkt = topic
+        arguments[1].vtype = RD_KAFKA_VTYPE_MSGFLAGS
+        arguments[1].u.i = 0
+        arguments[2].vtype = RD_KAFKA_VTYPE_VALUE
+        arguments[3].vtype = RD_KAFKA_VTYPE_KEY
+        arguments[4].vtype = RD_KAFKA_VTYPE_TIMESTAMP
+        arguments[5].vtype = RD_KAFKA_VTYPE_OPAQUE
+        var one: UInt64 = 1
+        rd_kafka_queue_io_event_enable(queue, wake, &one, 8)
+    }
+
+    /// Gives up whatever is still in flight.
+    deinit {
+        rd_kafka_purge(client, Int32(RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT))
+        rd_kafka_topic_destroy(topic)
+        rd_kafka_queue_destroy(queue)
+        rd_kafka_destroy(client)
+        arguments.deallocate()
+    }
+
+    // MARK: - Records
+
+    /// Begins a record. Its bytes stay where they are until it is reported delivered or failed.
+    package func begin(
+        value: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer?, milliseconds: Int64, token: UInt
+    ) {
+        arguments[2].u.mem.ptr = UnsafeMutableRawPointer(mutating: value.baseAddress)
+        arguments[2].u.mem.size = value.count
+        arguments[3].u.mem.ptr = UnsafeMutableRawPointer(mutating: key?.baseAddress)
+        arguments[3].u.mem.size = key?.count ?? 0
+        arguments[4].u.i64 = milliseconds
+        arguments[5].u.ptr = UnsafeMutableRawPointer(bitPattern: token)
+        count = Self.fixed
+    }
+
+    /// Adds a header, whose value is copied when the record is produced.
+    package func add(header name: StaticString, _ value: UnsafeRawBufferPointer) {
+        guard count < Self.fixed + Self.mostHeaders else { return }
+        arguments[count].vtype = RD_KAFKA_VTYPE_HEADER
+        arguments[count].u.header.name = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+        arguments[count].u.header.val = value.baseAddress
+        arguments[count].u.header.size = value.count
+        count += 1
+    }
+
+    /// Hands the record that was begun to the client.
+    package func produce() -> Outcome {
+        guard let error = rd_kafka_produceva(client, arguments, count) else { return .taken }
+        let code = rd_kafka_error_code(error)
+        rd_kafka_error_destroy(error)
+        return code == RD_KAFKA_RESP_ERR__QUEUE_FULL ? .full : .refused(code: code.rawValue)
+    }
+
+    // MARK: - Events
+
+    /// Hands on the events that have come, waiting for the first for at most `milliseconds`.
+    package func takeEvents(milliseconds: Int32, _ body: (Event) -> Void) {
+        var wait = milliseconds
+        while let event = rd_kafka_queue_poll(queue, wait) {
+            wait = 0
+            switch rd_kafka_event_type(event) {
+            case RD_KAFKA_EVENT_DR:
+                while let message = rd_kafka_event_message_next(event) {
+                    body(
+                        .delivered(
+                            token: UInt(bitPattern: message.pointee._private), code: message.pointee.err.rawValue))
+                }
+            case RD_KAFKA_EVENT_STATS: body(.statistics(String(cString: rd_kafka_event_stats(event))))
+            case RD_KAFKA_EVENT_ERROR: body(.failed(error(of: event)))
+            default: break
+            }
+            rd_kafka_event_destroy(event)
+        }
+    }
+
+    private func error(of event: OpaquePointer) -> KafkaError {
+        let code = rd_kafka_event_error(event)
+        guard rd_kafka_event_error_is_fatal(event) != 0 || code == RD_KAFKA_RESP_ERR__FATAL else {
+            return KafkaError(code, reason: String(cString: rd_kafka_event_error_string(event)))
+        }
+        var text = [CChar](repeating: 0, count: 512)
+        let original = rd_kafka_fatal_error(client, &text, text.count)
+        return KafkaError(
+            original, reason: String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self),
+            isFatal: true)
+    }
+
+    /// How many records wait in the client or are on their way.
+    package var outstanding: Int { Int(rd_kafka_outq_len(client)) }
+
+    // MARK: - The topic
+
+    package enum TopicState: Sendable, Equatable {
+        case found(partitions: Int)
+        case missing
+        case refused(String)
+    }
+
+    /// Asks the brokers about the topic. Throws when none answers in time.
+    package func topicState(milliseconds: Int32) throws(KafkaError) -> TopicState {
+        var found: UnsafePointer<rd_kafka_metadata>?
+        let code = rd_kafka_metadata(client, 0, topic, &found, milliseconds)
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata = found else { throw KafkaError(code) }
+        defer { rd_kafka_metadata_destroy(metadata) }
+        guard metadata.pointee.topic_cnt == 1, let state = metadata.pointee.topics else { return .missing }
+        switch state.pointee.err {
+        case RD_KAFKA_RESP_ERR_NO_ERROR: return .found(partitions: Int(state.pointee.partition_cnt))
+        case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART: return .missing
+        default: return .refused(KafkaError(state.pointee.err).description)
+        }
+    }
+
+    /// For calls that need the client itself.
+    func withClient<Result, Failure: Error>(
+        _ body: (OpaquePointer) throws(Failure) -> Result
+    ) throws(Failure) -> Result { try body(client) }
+}

@@ -1,0 +1,61 @@
+import CRdKafka
+
+/// librdkafka's properties, by their own names.
+package struct KafkaProperties: Sendable {
+    private(set) var pairs: [(name: String, value: String)] = []
+
+    package init() {}
+
+    package subscript(name: String) -> String? {
+        get { pairs.last { $0.name == name }?.value }
+        set {
+            pairs.removeAll { $0.name == name }
+            if let newValue { pairs.append((name, newValue)) }
+        }
+    }
+
+    package var names: [String] { pairs.map(\.name) }
+
+    /// Whether a property's value must never be shown.
+    package static func isSecret(_ name: String) -> Bool {
+        let words = ["password", "secret", "jaas", "key.pem", "oauthbearer.config", "certificate.pem", "token"]
+        return words.contains { name.contains($0) }
+    }
+
+    /// A configuration that a client takes over; destroyed where none did.
+    struct Handle: ~Copyable {
+        private var configuration: OpaquePointer?
+
+        init(_ configuration: OpaquePointer) { self.configuration = configuration }
+
+        deinit { if let configuration { rd_kafka_conf_destroy(configuration) } }
+
+        var raw: OpaquePointer? { configuration }
+
+        mutating func give() { configuration = nil }
+    }
+
+    func makeHandle() throws(KafkaError) -> Handle {
+        guard let configuration = rd_kafka_conf_new() else { throw KafkaError(RD_KAFKA_RESP_ERR__FAIL) }
+        let handle = Handle(configuration)
+        for pair in pairs { try Self.set(pair.name, pair.value, in: configuration) }
+        return handle
+    }
+
+    private static func set(
+        _ name: String, _ value: String, in configuration: OpaquePointer
+    ) throws(KafkaError) {
+        var text = [CChar](repeating: 0, count: 512)
+        let result = rd_kafka_conf_set(configuration, name, value, &text, text.count)
+        guard result != RD_KAFKA_CONF_OK else { return }
+        var reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        // The library repeats the value that it refuses.
+        if isSecret(name), result == RD_KAFKA_CONF_INVALID { reason = "its value is not accepted" }
+        let code =
+            result == RD_KAFKA_CONF_UNKNOWN ? RD_KAFKA_RESP_ERR__UNKNOWN_PROTOCOL : RD_KAFKA_RESP_ERR__INVALID_ARG
+        throw KafkaError(code, reason: "\(name): \(reason)")
+    }
+
+    /// Checks each property by itself; the error says what is wrong with the first that is not accepted.
+    package func check() throws(KafkaError) { _ = try makeHandle() }
+}

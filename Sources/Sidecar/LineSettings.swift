@@ -1,0 +1,33 @@
+import Enrichment
+import Provenance
+
+/// What is done with log lines (DESIGN 6): where they come from, what is added, where they go.
+package struct LineSettings: Sendable {
+    package enum Destination: Sendable, Equatable {
+        /// Kafka where brokers are named.
+        case auto
+        case kafka
+        case standardOutput
+        case file(String)
+        case off
+    }
+
+    package var files: [String] = []
+    package var unix = ""
+    package var http = true
+    package var enriching = LineEnricher.Settings()
+    package var attributing = LineAttributor.Settings()
+    package var intake = LineIntake.Settings()
+    package var to = Destination.auto
+    package var kafka = KafkaSettings()
+    package var spool = SpoolSettings()
+    package var fsyncMilliseconds = 50
+    package var deadLetterBytes = 256 << 20
+
+    package init() {}
+
+    /// Where lines go, once nothing is left to be decided.
+    package func destination(otherwise: Destination) -> Destination {
+        to == .auto ? (kafka.brokers.isEmpty ? otherwise : .kafka) : to
+    }
+}

@@ -1,0 +1,169 @@
+import Enrichment
+import Provenance
+
+/// The keys that are about log lines: those of `enrich`, and of `serve` too.
+extension SettingKey {
+    package static let lines: [SettingKey] = logs + kafka + store
+
+    private static let logs: [SettingKey] = [
+        SettingKey("logs.files", "GLOB", "files to follow, through rotation", repeats: true) {
+            settings, values throws(Unfit) in
+            settings.lines.files = values
+        },
+        SettingKey("logs.format", "auto|recommendation|json|logfmt|text", "what lines look like (auto)") {
+            settings, values throws(Unfit) in
+            settings.lines.enriching.format = values[0] == "auto" ? nil : try choice(values[0], also: "auto")
+        },
+        SettingKey(
+            "logs.match", "recommendation|all|FIELD=VALUE", "which lines are enriched (recommendation)"
+        ) { settings, values throws(Unfit) in
+            guard let match = LineMatch(values[0]) else {
+                throw Unfit("takes recommendation, all or FIELD=VALUE, not \"\(values[0])\"")
+            }
+            settings.lines.enriching.match = match
+        },
+        SettingKey("logs.unmatched", "forward|drop", "what becomes of the other lines (forward)") {
+            settings, values throws(Unfit) in
+            settings.lines.enriching.unmatched = try choice(values[0])
+        },
+        SettingKey("logs.timezone", "UTC|+HH:MM", "of times that name no zone (UTC)") {
+            settings, values throws(Unfit) in
+            guard let zone = TimeZone(values[0]) else {
+                throw Unfit(
+                    "takes UTC or a distance from it such as +02:00, not \"\(values[0])\": zones whose clocks are put back have hours that say two things"
+                )
+            }
+            settings.lines.enriching.zone = zone
+        },
+        SettingKey(
+            "logs.to", "kafka|stdout|file:PATH|off", "where lines go (kafka when kafka.brokers is set)"
+        ) { settings, values throws(Unfit) in settings.lines.to = try destination(values[0]) },
+        SettingKey("attribution.skew", "TIME", "how far the clocks of those who log may differ (1s)") {
+            settings, values throws(Unfit) in
+            settings.lines.attributing.skew = try duration(values[0], from: 0)
+        },
+        SettingKey("limits.line_bytes", "SIZE", "the longest line that is taken, 1KiB to 8MiB (900KiB)") {
+            settings, values throws(Unfit) in
+            settings.lines.intake.lineLimit = try size(values[0], 1 << 10...8 << 20)
+        },
+    ]
+
+    private static let kafka: [SettingKey] = [
+        SettingKey("kafka.brokers", "HOST:PORT,…", "brokers to begin with") { settings, values throws(Unfit) in
+            settings.lines.kafka.brokers = values[0]
+        },
+        SettingKey("kafka.topic", "TOPIC", "where records are published (recommendations)") {
+            settings, values throws(Unfit) in
+            guard isTopic(values[0]) else {
+                throw Unfit("takes 1 to 249 letters, digits, dots, dashes and underscores, not \"\(values[0])\"")
+            }
+            settings.lines.kafka.topic = values[0]
+        },
+        SettingKey("kafka.create_topic", nil, "create the topic when it is missing") { settings, _ throws(Unfit) in
+            settings.lines.kafka.createsTopic = true
+        },
+        SettingKey("kafka.key", "FIELD|none", "the field that is a record's key (user_id)") {
+            settings, values throws(Unfit) in
+            settings.lines.enriching.key = values[0] == "none" ? "" : values[0]
+        },
+        SettingKey(
+            "kafka.headers", "default|all|none|NAME,…",
+            "record headers (default: model_version, manifest_sha256, attribution, origin)"
+        ) { settings, values throws(Unfit) in settings.lines.kafka.headers = try headers(values[0]) },
+        SettingKey("kafka.cloudevents", nil, "add the headers of CloudEvents, binary mode") {
+            settings, _ throws(Unfit) in settings.lines.kafka.cloudEvents = true
+        },
+        SettingKey(
+            "kafka.timestamp_window", "TIME", "how far back a line's own time may lie to be the record's (24h)"
+        ) { settings, values throws(Unfit) in
+            settings.lines.intake.windowBack = try duration(values[0], from: 0, to: 86_400_000_000 * 3660)
+        },
+        SettingKey("kafka.in_flight", "N", "lines on their way at once, 1 to 100000 (5000)") {
+            settings, values throws(Unfit) in
+            settings.lines.kafka.inFlight = try number(values[0], 1...100_000)
+        },
+        SettingKey("kafka.properties", "NAME=VALUE", "any property of librdkafka", repeats: true) {
+            settings, values throws(Unfit) in
+            settings.lines.kafka.properties = try properties(values)
+        },
+    ]
+
+    private static let store: [SettingKey] = [
+        SettingKey("spool.bytes", "SIZE", "how much may wait on disk, at least 16MiB (1GiB)") {
+            settings, values throws(Unfit) in
+            let bytes = try size(values[0], 16 << 20...1 << 50)
+            settings.lines.spool.bytes = bytes
+            settings.lines.spool.segment = min(64 << 20, bytes / 8)
+        },
+        SettingKey("spool.fsync_ms", "N", "what a power cut may cost, in milliseconds, 1 to 10000 (50)") {
+            settings, values throws(Unfit) in
+            settings.lines.fsyncMilliseconds = try number(values[0], 1...10_000)
+        },
+        SettingKey("dead_letters.bytes", "SIZE", "how much may lie among the dead letters (256MiB)") {
+            settings, values throws(Unfit) in
+            settings.lines.deadLetterBytes = try size(values[0], 1 << 20...1 << 50)
+        },
+    ]
+
+    // MARK: - Reading values
+
+    private static func destination(_ text: String) throws(Unfit) -> LineSettings.Destination {
+        switch text {
+        case "auto": return .auto
+        case "kafka": return .kafka
+        case "stdout": return .standardOutput
+        case "off": return .off
+        default:
+            guard text.hasPrefix("file:"), text.utf8.count > 5 else {
+                throw Unfit("takes kafka, stdout, file:PATH or off, not \"\(text)\"")
+            }
+            return .file(String(text.dropFirst(5)))
+        }
+    }
+
+    static func isTopic(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.count <= 249 && text != "." && text != ".."
+            && text.utf8.allSatisfy { byte in
+                byte >= 0x61 && byte <= 0x7A || byte >= 0x41 && byte <= 0x5A || byte >= 0x30 && byte <= 0x39
+                    || byte == 0x5F || byte == 0x2D || byte == 0x2E
+            }
+    }
+
+    private static func headers(_ text: String) throws(Unfit) -> [RecordHeader] {
+        switch text {
+        case "default": return RecordHeader.usual
+        case "all": return RecordHeader.allCases
+        case "none": return []
+        default: break
+        }
+        var list: [RecordHeader] = []
+        for name in text.split(separator: ",").map(String.init) {
+            guard let header = RecordHeader(rawValue: name) else {
+                let known = RecordHeader.allCases.map(\.rawValue).joined(separator: ", ")
+                throw Unfit("takes default, all, none or a list of \(known), not \"\(name)\"")
+            }
+            if !list.contains(header) { list.append(header) }
+        }
+        return list
+    }
+
+    private static func properties(_ values: [String]) throws(Unfit) -> [(name: String, value: String)] {
+        var pairs: [(name: String, value: String)] = []
+        for text in values {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard parts.count == 2, !parts[0].isEmpty else { throw Unfit("takes NAME=VALUE") }
+            guard !pairs.contains(where: { $0.name.hasSameBytes(as: parts[0]) }) else {
+                throw Unfit("sets \(parts[0]) twice")
+            }
+            pairs.append((parts[0], parts[1]))
+        }
+        return pairs
+    }
+
+    private static func size(_ text: String, _ range: ClosedRange<Int>) throws(Unfit) -> Int {
+        guard let bytes = Units.bytes(text), range.contains(Int(clamping: bytes)) else {
+            throw Unfit("takes a size of at least \(Units.text(range.lowerBound)), not \"\(text)\"")
+        }
+        return Int(bytes)
+    }
+}

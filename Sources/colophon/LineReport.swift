@@ -1,0 +1,58 @@
+import Enrichment
+import Provenance
+
+/// What `enrich` says at its end.
+struct LineReport {
+    private let counters: LineCounters
+    private let problem: String?
+    /// What has arrived in Kafka; nil where lines go elsewhere.
+    var delivered: UInt64?
+    /// What stays in the spool.
+    var waiting: Int64 = 0
+    var dead: UInt64 = 0
+
+    init(_ counters: LineCounters, problem: String?) {
+        self.counters = counters
+        self.problem = problem
+    }
+
+    private var figures: [(name: String, value: UInt64)] {
+        [
+            ("lines", counters.lines), ("enriched", counters.enriched), ("kept", counters.kept),
+            ("forwarded", counters.forwarded), ("dropped", counters.dropped), ("unreadable", counters.unreadable),
+            ("overlong", counters.overlong), ("dead", dead), ("exact", counters.exact),
+            ("inferred", counters.inferred), ("mixed", counters.mixed), ("unknown", counters.unknown),
+        ] + (delivered.map { [("delivered", $0), ("waiting", UInt64(clamping: waiting))] } ?? [])
+    }
+
+    var text: String {
+        func some(_ figures: [(UInt64, String)]) -> String {
+            figures.filter { $0.0 > 0 }.map { "\(Figures.grouped(Int64(clamping: $0.0))) \($0.1)" }.joined(separator: ", ")
+        }
+        var parts = ["\(Figures.grouped(Int64(clamping: counters.lines))) \(counters.lines == 1 ? "line" : "lines")"]
+        let what = some([
+            (counters.enriched, "enriched"), (counters.kept, "kept as they were, for they name their manifest"),
+            (counters.forwarded, "forwarded as they were"), (counters.dropped, "dropped"),
+            (counters.unreadable, "not added to, for their quotes do not close"),
+            (counters.overlong, "too long"), (dead, "dead"),
+        ])
+        if !what.isEmpty { parts.append(what) }
+        let how = some([
+            (counters.exact, "exact"), (counters.inferred, "inferred"), (counters.mixed, "mixed"),
+            (counters.unknown, "unknown"),
+        ])
+        if !how.isEmpty { parts.append("attribution: \(how)") }
+        if let delivered {
+            parts.append("\(Figures.grouped(Int64(clamping: delivered))) acknowledged by Kafka")
+            if waiting > 0 { parts.append("\(Figures.grouped(waiting)) wait in the spool for the next start") }
+        }
+        if let problem { parts.append("the ledger could not always be asked: \(problem.onOneLine)") }
+        return parts.joined(separator: "; ")
+    }
+
+    var json: String {
+        var object = JSONObject(figures.map { .init($0.name, .integer(Int(clamping: $0.value))) })
+        if let problem { object.append("problem", .string(problem)) }
+        return String(decoding: JSONWriter.compact.bytes(.object(object)), as: UTF8.self)
+    }
+}
