@@ -1,6 +1,7 @@
 #pragma once
 /* Linux calls that Swift's Glibc module leaves out, or that are variadic. Header only: nothing is compiled from C. */
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/magic.h>
 #include <netinet/tcp.h>
 #include <pthread.h>

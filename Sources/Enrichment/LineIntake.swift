@@ -24,7 +24,13 @@ package final class LineIntake {
     /// Lines whose own time lies outside the window.
     package private(set) var outsideWindow: UInt64 = 0
     package private(set) var dead: UInt64 = 0
-    private var spoolSources: [UInt32?] = []
+    /// What files' lines are for now.
+    var fileMode = FileMode.direct
+    /// Behind the last record in the spool that is of a file.
+    private(set) var spooledFiles: Int64 = 0
+    /// How many owners there are, and those that nobody uses.
+    private(set) var ownerCount = 1
+    private var freeOwners: [Int] = []
     private var pieces: [ObjectIdentifier: Int] = [:]
 
     package init(
@@ -57,7 +63,7 @@ package final class LineIntake {
     /// Takes a line, or a piece of one, from a source that cannot be read again.
     package func take(_ piece: LineCutter.Piece, _ line: Span<UInt8>, from source: any LineSource) {
         switch piece {
-        case .line: spool(line, from: sourceNumber(source))
+        case .line: spool(line, from: sourceNumber(source), position: spool.next)
         case .overlong(let isFirst, let isLast, _):
             if isFirst { enricher.counters.count(overlong: 0) }
             bury(line, isFirst: isFirst, isLast: isLast, source: source)
@@ -69,7 +75,7 @@ package final class LineIntake {
         definitions.source(Array("\(source.name)/\(spool.generation)".utf8))
     }
 
-    private func spool(_ line: Span<UInt8>, from source: UInt32) {
+    private func spool(_ line: Span<UInt8>, from source: UInt32, position: Int64) {
         let result = enricher.enrich(line)
         if enricher.leavesOut(result) { return }
         let size = LineRecord.size(ofValue: line.count + result.addition.count)
@@ -77,7 +83,7 @@ package final class LineIntake {
             scratch.deallocate()
             scratch = .allocate(byteCount: size * 2, alignment: 8)
         }
-        let record = encode(line, result, source: source, position: spool.next, into: scratch)
+        let record = encode(line, result, source: source, position: position, into: scratch)
         spool.append(record)
     }
 
@@ -86,33 +92,85 @@ package final class LineIntake {
         let number = isFirst ? 0 : pieces[key] ?? 0
         pieces[key] = isLast ? nil : number + 1
         if isFirst { dead += 1 }
-        let reason = "the line is longer than \(settings.lineLimit) bytes (limits.line_bytes)"
         line.withUnsafeBytes { bytes in
             _ = deadLetters.append(
-                bytes, origin: "\(source.name)/\(spool.generation):\(spool.next)", reason: reason,
+                bytes, origin: "\(source.name)/\(spool.generation):\(spool.next)", reason: tooLong,
                 piece: (number, isLast))
         }
     }
 
     // MARK: - Straight into delivery
 
-    enum Direct {
-        case taken
-        /// There is no room for it now.
-        case full
+    /// What becomes of lines whose source can hand them on again.
+    enum FileMode {
+        /// They go straight into delivery.
+        case direct
+        /// Delivery is stalled: they go into the spool.
+        case spool
+        /// What was spooled of them must be on its way first.
+        case wait
     }
 
-    /// Takes a line that its source can hand on again, unless there is no room.
-    func deliver(_ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64) -> Direct {
+    /// The number under which a generation of a file is known.
+    func fileSource(_ generation: String) -> UInt32 { definitions.source(Array("file/\(generation)".utf8)) }
+
+    /// An owner of lines in delivery; the spool is number 0.
+    func newOwner() -> Int {
+        if let free = freeOwners.popLast() { return free }
+        ownerCount += 1
+        return ownerCount - 1
+    }
+
+    func returnOwner(_ owner: Int) { freeOwners.append(owner) }
+
+    /// Takes a line that its source can hand on again; false when there is no room for it now.
+    func take(_ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64) -> Bool {
+        switch fileMode {
+        case .wait: return false
+        case .direct: return deliver(line, source: source, owner: owner, position: position)
+        case .spool:
+            guard spool.hasRoom(for: line.count + Self.mostAdded) else { return false }
+            secure(owner: owner)
+            spool(line, from: source, position: position)
+            spooledFiles = spool.next
+            return true
+        }
+    }
+
+    /// Puts what is on its way of `owner`'s lines into the spool too: they cannot be read again, or others are to follow them there.
+    func secure(owner: Int) {
+        let first = spool.next
+        let spool = { (record: LineRecord) -> Int64? in
+            guard self.spool.hasRoom(for: record.valueCount) else { return nil }
+            return self.spool.append(record)
+        }
+        _ = delivery.reassign(owner, to: 0, adopt: spool)
+        self.spool.adopt(first..<self.spool.next)
+        if self.spool.next > first { spooledFiles = self.spool.next }
+    }
+
+    /// Puts a piece of a line that is too long among the dead letters; false when there is no room for it.
+    func bury(_ piece: Span<UInt8>, source: UInt32, position: Int64, piece number: Int, isLast: Bool) -> Bool {
+        let origin = "\(String(decoding: definitions.sourceName(source), as: UTF8.self)):\(position)"
+        let isPut = piece.withUnsafeBytes { bytes in
+            deadLetters.append(bytes, origin: origin, reason: tooLong, piece: (number, isLast))
+        }
+        if isPut, number == 0 { enricher.counters.count(overlong: 0) }
+        return isPut
+    }
+
+    private var tooLong: String { "the line is longer than \(settings.lineLimit) bytes (limits.line_bytes)" }
+
+    private func deliver(_ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64) -> Bool {
         // What is added is bounded; the line is not looked at before there is room for both.
-        guard delivery.hasRoom(LineRecord.size(ofValue: line.count + Self.mostAdded)) else { return .full }
+        guard delivery.hasRoom(LineRecord.size(ofValue: line.count + Self.mostAdded)) else { return false }
         let result = enricher.enrich(line)
-        if enricher.leavesOut(result) { return .taken }
+        if enricher.leavesOut(result) { return true }
         let size = LineRecord.size(ofValue: line.count + result.addition.count)
-        guard let memory = delivery.reserve(size) else { return .full }
+        guard let memory = delivery.reserve(size) else { return false }
         _ = encode(line, result, source: source, position: position, into: memory)
         delivery.commit(size, owner: owner, start: position)
-        return .taken
+        return true
     }
 
     /// No addition is longer: five names, five values of 256 bytes in percent encoding, an attribution.

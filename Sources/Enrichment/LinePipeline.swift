@@ -64,6 +64,7 @@ package final class LinePipeline {
     private func turn() {
         takeEvents()
         intake.refresh()
+        decideFileMode()
         for source in sources {
             source.pull(intake)
             for news in source.takeNews() { tell(news) }
@@ -73,6 +74,15 @@ package final class LinePipeline {
         send()
         acknowledge()
         tellProblems()
+    }
+
+    /// While nothing arrives, what files have goes into the spool, so that they may be rotated away; after that it is first to go out.
+    private func decideFileMode() {
+        if intake.delivery.isStalled(now: Clock.monotonic()) {
+            intake.fileMode = .spool
+        } else {
+            intake.fileMode = intake.spool.readPosition >= intake.spooledFiles ? .direct : .wait
+        }
     }
 
     // MARK: - The spool
@@ -160,9 +170,15 @@ package final class LinePipeline {
 
     /// Tells sources how far all has arrived.
     private func acknowledge() {
+        if positions.count < intake.ownerCount {
+            positions += Array(repeating: 0, count: intake.ownerCount - positions.count)
+        }
         positions[Self.spoolOwner] = intake.spool.readPosition
+        for source in sources { source.report(&positions) }
         intake.delivery.lower(&positions)
         intake.spool.acknowledge(positions[Self.spoolOwner])
+        // A file's position may follow the spool, but not what could not be written there.
+        if intake.spool.isWritten { for source in sources { source.settle(positions) } }
     }
 
     // MARK: - Waiting
@@ -170,6 +186,7 @@ package final class LinePipeline {
     private func wait() {
         var due = nextSync ?? .max
         for source in sources { if let at = source.wakeAt { due = min(due, at) } }
+        if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
         if intake.delivery.hasWaiting { due = min(due, Clock.monotonic() + Self.retry / 10) }
         let left = due == .max ? -1 : max(0, due - Clock.monotonic() + 999) / 1000
         let canTake = intake.hasRoom(0)

@@ -16,6 +16,10 @@ package protocol LineSource: AnyObject {
     func spooled()
     /// When it wants to be asked again although nothing has come, on the monotonic clock; nil for never.
     var wakeAt: Int64? { get }
+    /// Says up to where it has handed on its lines, for each of its owners.
+    func report(_ positions: inout [Int64])
+    /// Up to these positions its lines have arrived.
+    func settle(_ positions: [Int64])
     /// What it has to say about itself since it was last asked.
     func takeNews() -> [LineNews]
 }
@@ -24,6 +28,8 @@ extension LineSource {
     package var canWait: Bool { true }
     package var wakeAt: Int64? { nil }
     package func spooled() {}
+    package func report(_ positions: inout [Int64]) {}
+    package func settle(_ positions: [Int64]) {}
     package func takeNews() -> [LineNews] { [] }
 }
 

@@ -64,6 +64,8 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     package var mustSync: Bool { unsynced.count >= settings.unsynced / 2 }
     package var hasUnsynced: Bool { unsyncedCount > 0 }
     package var unsyncedLines: Int64 { unsyncedCount }
+    /// Whether all that was appended survives this process.
+    package var isWritten: Bool { writtenCount == unsynced.count }
 
     /// Appends a record; the number that it gets. Only where there is room.
     @discardableResult

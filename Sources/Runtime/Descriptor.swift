@@ -94,13 +94,15 @@ package struct FileStatus: Sendable {
     package let identity: Identity
 
     package struct Identity: Hashable, Sendable {
-        private let device: UInt64
-        private let inode: UInt64
+        package let device: UInt64
+        package let inode: UInt64
 
-        init(_ status: stat) {
-            device = UInt64(status.st_dev)
-            inode = UInt64(status.st_ino)
+        package init(device: UInt64, inode: UInt64) {
+            self.device = device
+            self.inode = inode
         }
+
+        init(_ status: stat) { self.init(device: UInt64(status.st_dev), inode: UInt64(status.st_ino)) }
     }
 
     /// When a file was changed, and which file it is: what differs when somebody wrote to it.

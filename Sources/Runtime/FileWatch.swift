@@ -14,6 +14,13 @@ package struct FileWatch: ~Copyable {
         descriptor = Descriptor(owning: number)
     }
 
+    /// Watches a directory for writes too; false when it cannot be watched.
+    @discardableResult
+    package borrowing func addWithWrites(_ directory: String) -> Bool {
+        let events = IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE
+        return inotify_add_watch(descriptor.number, directory.isEmpty ? "." : directory, UInt32(events)) >= 0
+    }
+
     /// Watches a directory; false when it cannot be watched. Watching one again changes nothing.
     @discardableResult
     package borrowing func add(_ directory: String) -> Bool {

@@ -76,6 +76,17 @@ package final class LineService {
         init(_ pipeline: LinePipeline) { self.pipeline = pipeline }
     }
 
+    /// Files to follow, with their checkpoints in the instance's directory.
+    package static func fileSource(
+        _ settings: LineSettings, _ instance: Instance, endsAtEnd: Bool
+    ) throws(SidecarError) -> FileSource {
+        let checkpoints = try system { () throws(SystemError) in
+            try Checkpoints(Paths.join(instance.path, "checkpoints"), host: Host.identity)
+        }
+        return FileSource(
+            settings.files, lineLimit: settings.intake.lineLimit, checkpoints: checkpoints, endsAtEnd: endsAtEnd)
+    }
+
     private static func system<Result: ~Copyable>(
         _ body: () throws(SystemError) -> Result
     ) throws(SidecarError) -> Result {

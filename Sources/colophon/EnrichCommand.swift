@@ -12,6 +12,7 @@ extension Command {
             Option(name: "manifest", value: "FILE", help: "take this manifest for the active one; no ledger is needed"),
             .manifests, .dataDirectory,
             Option(name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),
+            Option(name: "once", help: "with --files: end where the files end, rather than follow them"),
         ] + enrichKeys.map(option) + [.json],
         details: """
             Reads lines from standard input, or from the files that --files names, which it follows. A line that tells of a
@@ -110,14 +111,19 @@ extension Command {
         let log = EventLog(format: .text, level: .info)
         let directory = try arguments.dataDirectory(for: .change)
         let name = arguments.value("instance") ?? "enrich"
+        let once = arguments.has("once")
+        guard !once || !settings.lines.files.isEmpty else { throw arguments.usage("--once goes with --files") }
         let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
         let service: LineService
         do throws(SidecarError) {
             service = try LineService(
                 settings.lines, index: index, dataDirectory: directory, instance: name,
                 endsWhenDone: true, tell: { log.write($0) },
-                sources: { _, settings in
-                    [StandardInput(STDIN_FILENO, lineLimit: settings.intake.lineLimit)]
+                sources: { instance, settings throws(SidecarError) in
+                    guard !settings.files.isEmpty else {
+                        return [StandardInput(STDIN_FILENO, lineLimit: settings.intake.lineLimit)]
+                    }
+                    return [try LineService.fileSource(settings, instance, endsAtEnd: once)]
                 })
         } catch {
             throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)

@@ -1,0 +1,303 @@
+import Provenance
+import Runtime
+
+/// Lines of files that match globs, through rotation of both kinds. Their positions move when their lines have arrived.
+package final class FileSource: LineSource {
+    package let name: StaticString = "file"
+    private let globs: [String]
+    private let disk: any FollowedDisk
+    private let checkpoints: Checkpoints
+    private let newGeneration: () -> String?
+    private let clock: () -> Int64
+    private var files: [FollowedFile] = []
+    /// Found at the start, and not yet met again.
+    private var remembered: [Checkpoint] = []
+    private var watch: FileWatch?
+    private var nextScan: Int64 = 0
+    private var nextSync: Int64 = 0
+    private var news: [LineNews] = []
+    private var unmatchedGlobs: Set<String> = []
+    private var unreadable: Set<String> = []
+    private let buffer: UnsafeMutableRawBufferPointer
+    private let lineLimit: Int
+    private var hasMore = false
+    /// Bytes that were truncated before they were read.
+    package private(set) var bytesLost: Int64 = 0
+    package private(set) var truncations: UInt64 = 0
+    package private(set) var rotations: UInt64 = 0
+    /// Ends where the files end now, rather than following them.
+    private let endsAtEnd: Bool
+
+    private static let scanInterval: Int64 = 1_000_000
+    /// A file that was rotated away is done with when nothing was written to it for so long.
+    private static let quiet: Int64 = 5_000_000
+    private static let mostOpen = 1000
+
+    package init(
+        _ globs: [String], lineLimit: Int, checkpoints: Checkpoints, disk: any FollowedDisk = LocalDisk(),
+        endsAtEnd: Bool = false, clock: @escaping () -> Int64 = Clock.monotonic,
+        newGeneration: @escaping () -> String? = { try? Instance.newULID() }
+    ) {
+        self.globs = globs
+        self.lineLimit = lineLimit
+        self.checkpoints = checkpoints
+        self.disk = disk
+        self.endsAtEnd = endsAtEnd
+        self.clock = clock
+        self.newGeneration = newGeneration
+        buffer = .allocate(byteCount: max(256 << 10, lineLimit + 4096), alignment: 4096)
+        var setAside: [(name: String, reason: String)] = []
+        remembered = checkpoints.load(setAside: &setAside)
+        for one in setAside {
+            news.append(
+                LineNews(
+                    .warn, "checkpoint-set-aside",
+                    [
+                        ("checkpoint", .string(one.name)), ("reason", .string(one.reason)),
+                        ("effect", .string("its file is read from its beginning, so some lines are sent again")),
+                    ]))
+        }
+        watch = try? FileWatch()
+    }
+
+    deinit { buffer.deallocate() }
+
+    // MARK: - Waiting
+
+    package var descriptors: [Int32] { if let number = watch?.number { [number] } else { [] } }
+    package var isAtEnd: Bool { endsAtEnd && nextScan > 0 && !hasMore }
+    package var wakeAt: Int64? { hasMore ? 0 : min(nextScan, nextSync) }
+
+    package func takeNews() -> [LineNews] {
+        defer { news.removeAll() }
+        return news
+    }
+
+    // MARK: - Reading
+
+    package func pull(_ intake: LineIntake) {
+        let now = clock()
+        watch?.clear()
+        if now >= nextScan {
+            scan(intake)
+            nextScan = now + Self.scanInterval
+        }
+        hasMore = false
+        guard intake.fileMode != .wait else { return }
+        for file in files where file.file != nil { read(file, intake, now) }
+    }
+
+    private func read(_ file: FollowedFile, _ intake: LineIntake, _ now: Int64) {
+        let reading = file.read(
+            into: buffer, now: now, lineLimit: lineLimit,
+            { line, position in
+                intake.take(line, source: file.source, owner: file.owner, position: position)
+            },
+            bury: { line, position, piece, isLast in
+                intake.bury(line, source: file.source, position: position, piece: piece, isLast: isLast)
+            })
+        switch reading {
+        case .more, .full: hasMore = hasMore || !isFull(reading)
+        case .atEnd: if isDone(file, now) { finish(file, intake) }
+        case .truncated(let lost): truncate(file, lost: lost, intake)
+        case .failed(let error): complain(file.path, error)
+        }
+        if file.isMarkNew, file.file != nil {
+            checkpoints.describe(file.checkpoint)
+            file.noteDescribed()
+        }
+    }
+
+    private func isFull(_ reading: FollowedFile.Reading) -> Bool { if case .full = reading { true } else { false } }
+
+    private func isDone(_ file: FollowedFile, _ now: Int64) -> Bool {
+        guard file.isRotated, let since = file.quietSince else { return endsAtEnd && file.quietSince != nil }
+        return now - since >= Self.quiet
+    }
+
+    private func finish(_ file: FollowedFile, _ intake: LineIntake) {
+        let isTaken = file.finishLine(into: buffer) { line, position in
+            intake.take(line, source: file.source, owner: file.owner, position: position)
+        }
+        if isTaken, !endsAtEnd { file.finish() }
+    }
+
+    private func truncate(_ file: FollowedFile, lost: Int64, _ intake: LineIntake) {
+        truncations += 1
+        bytesLost += lost
+        // What was read of it can be read nowhere again.
+        intake.secure(owner: file.owner)
+        if lost > 0 {
+            news.append(
+                LineNews(
+                    .warn, "bytes-lost",
+                    [
+                        ("file", .string(file.path)), ("bytes", .integer(Int(lost))), ("reason", .string("truncated")),
+                        (
+                            "advice",
+                            .string("copytruncate loses what is written until it is read: rotate by renaming")
+                        ),
+                    ]))
+        }
+        checkpoints.forget(file.generation)
+        guard let generation = newGeneration() else { return }
+        file.begin(generation: generation, source: intake.fileSource(generation))
+        hasMore = true
+    }
+
+    private func complain(_ path: String, _ error: SystemError) {
+        guard unreadable.insert(path).inserted else { return }
+        news.append(
+            LineNews(.warn, "file-unreadable", [("file", .string(path)), ("reason", .string(error.description))]))
+    }
+
+    // MARK: - Positions
+
+    package func report(_ positions: inout [Int64]) {
+        for file in files { positions[file.owner] = file.position }
+    }
+
+    package func settle(_ positions: [Int64]) {
+        for file in files where positions[file.owner] > file.checkpointed {
+            file.checkpointed = positions[file.owner]
+            checkpoints.move(file.generation, to: file.checkpointed)
+        }
+        let now = clock()
+        guard now >= nextSync else { return }
+        checkpoints.sync()
+        nextSync = now + Self.scanInterval
+    }
+
+    // MARK: - Finding files
+
+    private func scan(_ intake: LineIntake) {
+        for glob in globs { watch?.addWithWrites(Globs.directory(of: glob)) }
+        var seen: Set<FileStatus.Identity> = []
+        for glob in globs {
+            let paths = disk.paths(glob)
+            if paths.isEmpty, unmatchedGlobs.insert(glob).inserted {
+                news.append(
+                    LineNews(
+                        .warn, "no-file",
+                        [
+                            ("glob", .string(glob)),
+                            ("advice", .string("nothing matches it yet; it is followed as soon as something does")),
+                        ]))
+            }
+            for path in paths { meet(path, &seen, intake) }
+        }
+        findRotated(&seen, intake)
+        for file in files where !seen.contains(file.mark.identity) {
+            if !file.isRotated {
+                file.isRotated = true
+                rotations += 1
+                // Once it is gone, what was read of it can be read nowhere again.
+                if !isInDirectory(file) { intake.secure(owner: file.owner) }
+            }
+            if file.isFinished, !isInDirectory(file) { drop(file, intake) }
+        }
+    }
+
+    /// A file under a name that a glob matches.
+    private func meet(_ path: String, _ seen: inout Set<FileStatus.Identity>, _ intake: LineIntake) {
+        guard let state = disk.state(of: path), seen.insert(state.identity).inserted else { return }
+        if let known = files.first(where: { $0.mark.identity == state.identity }) {
+            known.path = path
+            if known.isFinished { reconsider(known, state, intake) }
+            known.isRotated = false
+            return
+        }
+        guard files.count < Self.mostOpen else { return }
+        follow(path, state, intake)
+    }
+
+    /// A finished file that has grown, or whose inode another one has now.
+    private func reconsider(_ file: FollowedFile, _ state: FollowedState, _ intake: LineIntake) {
+        guard let number = try? disk.open(file.path) else { return }
+        if matches(file.mark, number) {
+            guard state.size > file.position else { return disk.close(number) }
+            file.resume(number)
+        } else {
+            checkpoints.forget(file.generation)
+            guard let generation = newGeneration() else { return disk.close(number) }
+            file.begin(generation: generation, source: intake.fileSource(generation))
+            file.resume(number)
+        }
+    }
+
+    private func follow(_ path: String, _ state: FollowedState, _ intake: LineIntake) {
+        let number: Int32
+        do { number = try disk.open(path) } catch {
+            complain(path, error)
+            return
+        }
+        unreadable.remove(path)
+        let index = remembered.firstIndex { $0.mark.identity == state.identity && matches($0.mark, number) }
+        var checkpoint: Checkpoint
+        if let index {
+            checkpoint = remembered.remove(at: index)
+            checkpoint.path = path
+        } else {
+            guard let generation = newGeneration() else { return disk.close(number) }
+            let mark = FileMark(
+                identity: state.identity, fingerprintCount: 0,
+                fingerprint: FileMark.fingerprint(UnsafeRawBufferPointer(start: nil, count: 0)))
+            checkpoint = Checkpoint(path: path, mark: mark, generation: generation, position: 0)
+        }
+        let file = FollowedFile(
+            owner: intake.newOwner(), checkpoint, file: number, source: intake.fileSource(checkpoint.generation),
+            disk: disk)
+        files.append(file)
+        news.append(
+            LineNews(
+                .info, "follow",
+                [("file", .string(path)), ("from", .integer(Int(checkpoint.position)))]))
+    }
+
+    private func matches(_ mark: FileMark, _ file: Int32) -> Bool {
+        withUnsafeTemporaryAllocation(byteCount: FileMark.longest, alignment: 8) { buffer in
+            let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(mark.fingerprintCount, buffer.count)])
+            guard let count = try? disk.read(file, at: 0, into: wanted), count == mark.fingerprintCount else { return false }
+            return FileMark.fingerprint(UnsafeRawBufferPointer(wanted)) == mark.fingerprint
+        }
+    }
+
+    /// Files that were followed before this start and have another name now, which no glob needs to match.
+    private func findRotated(_ seen: inout Set<FileStatus.Identity>, _ intake: LineIntake) {
+        guard !remembered.isEmpty else { return }
+        for checkpoint in remembered {
+            let paths = disk.paths(in: Paths.directory(of: checkpoint.path))
+            for path in paths {
+                guard let state = disk.state(of: path), state.identity == checkpoint.mark.identity else { continue }
+                follow(path, state, intake)
+                files.last?.isRotated = true
+                seen.insert(state.identity)
+                break
+            }
+        }
+        for checkpoint in remembered {
+            checkpoints.forget(checkpoint.generation)
+            news.append(
+                LineNews(
+                    .warn, "file-gone",
+                    [
+                        ("file", .string(checkpoint.path)), ("delivered_to", .integer(Int(checkpoint.position))),
+                        ("advice", .string("it was removed or overwritten while nothing followed it: what followed is lost")),
+                    ]))
+        }
+        remembered.removeAll()
+    }
+
+    private func isInDirectory(_ file: FollowedFile) -> Bool {
+        disk.paths(in: Paths.directory(of: file.path)).contains {
+            disk.state(of: $0)?.identity == file.mark.identity
+        }
+    }
+
+    private func drop(_ file: FollowedFile, _ intake: LineIntake) {
+        guard file.checkpointed >= file.position else { return }
+        checkpoints.forget(file.generation)
+        intake.returnOwner(file.owner)
+        files.removeAll { $0 === file }
+    }
+}

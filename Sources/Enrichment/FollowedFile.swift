@@ -1,0 +1,182 @@
+import Provenance
+import Runtime
+
+/// One file that is followed: a machine that is asked to read on, and notices truncation, rotation and inodes that were used again.
+final class FollowedFile {
+    /// Who its lines belong to while they are delivered.
+    let owner: Int
+    var path: String
+    private(set) var mark: FileMark
+    private(set) var generation: String
+    private(set) var source: UInt32
+    /// The first byte that was not handed on.
+    private(set) var position: Int64
+    /// Nil while nothing of it is to be read.
+    private(set) var file: Int32?
+    /// Whether its name leads to another file now, or to none.
+    var isRotated = false
+    /// When nothing new was found in it for the first time since something was; nil while there is more.
+    private(set) var quietSince: Int64?
+    /// Everything in it is delivered, and nobody seems to write to it.
+    private(set) var isFinished = false
+    /// The last position that was written down.
+    var checkpointed: Int64
+    private var lastSize: Int64 = 0
+    private var piece: Int?
+    private let disk: any FollowedDisk
+
+    init(
+        owner: Int, _ checkpoint: Checkpoint, file: Int32, source: UInt32, disk: any FollowedDisk
+    ) {
+        self.owner = owner
+        path = checkpoint.path
+        mark = checkpoint.mark
+        generation = checkpoint.generation
+        position = checkpoint.position
+        checkpointed = checkpoint.position
+        self.source = source
+        self.file = file
+        self.disk = disk
+    }
+
+    deinit { if let file { disk.close(file) } }
+
+    var checkpoint: Checkpoint {
+        Checkpoint(path: path, mark: mark, generation: generation, position: checkpointed)
+    }
+
+    /// What came of reading on.
+    enum Reading {
+        /// There may be more.
+        case more
+        /// There is no room for more lines now.
+        case full
+        /// All that ends in a line end was handed on.
+        case atEnd
+        /// Its contents were taken away: so many bytes were never read.
+        case truncated(lost: Int64)
+        case failed(SystemError)
+    }
+
+    /// Reads on and hands lines to `take`, which answers whether it took one.
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer, now: Int64, lineLimit: Int, _ take: (Span<UInt8>, Int64) -> Bool,
+        bury: (Span<UInt8>, Int64, _ piece: Int, _ isLast: Bool) -> Bool
+    ) -> Reading {
+        guard let file else { return .atEnd }
+        do throws(SystemError) {
+            let count = try disk.read(file, at: Int(position), into: buffer)
+            // Looked at after reading, so that nothing is taken that another file's beginning stands before.
+            let size = try disk.state(of: file).size
+            guard size >= position, try isSame(file, size) else { return .truncated(lost: max(0, lastSize - position)) }
+            lastSize = max(size, position + Int64(count))
+            let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+            return hand(bytes, isWhole: count < buffer.count, now: now, lineLimit: lineLimit, take, bury)
+        } catch { return .failed(error) }
+    }
+
+    private func hand(
+        _ bytes: UnsafeRawBufferPointer, isWhole: Bool, now: Int64, lineLimit: Int,
+        _ take: (Span<UInt8>, Int64) -> Bool, _ bury: (Span<UInt8>, Int64, Int, Bool) -> Bool
+    ) -> Reading {
+        var start = 0
+        while start < bytes.count {
+            let end = ByteScan.first(0x0A, bytes, start..<bytes.count)
+            let line = Span<UInt8>(_unsafeBytes: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+            if end == bytes.count {
+                // The rest of a line is read again when there is more of it, unless it is too long to wait for.
+                guard line.count > lineLimit || piece != nil else { break }
+                guard bury(line, position, piece ?? 0, false) else { return .full }
+                piece = (piece ?? 0) + 1
+                position += Int64(line.count)
+                return .more
+            }
+            if let number = piece {
+                guard bury(line, position, number, true) else { return .full }
+                piece = nil
+            } else if line.count > lineLimit {
+                guard bury(line, position, 0, true) else { return .full }
+            } else {
+                guard take(line, position) else { return .full }
+            }
+            position += Int64(line.count) + 1
+            start = end + 1
+        }
+        if start > 0 { quietSince = nil }
+        guard isWhole else { return .more }
+        if start == 0, quietSince == nil { quietSince = now }
+        return .atEnd
+    }
+
+    /// Hands on a last line that nothing ends, of a file that nobody writes to any more.
+    func finishLine(
+        into buffer: UnsafeMutableRawBufferPointer, _ take: (Span<UInt8>, Int64) -> Bool
+    ) -> Bool {
+        guard let file, let count = try? disk.read(file, at: Int(position), into: buffer), count > 0 else { return true }
+        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+        guard ByteScan.first(0x0A, bytes, 0..<count) == count else { return true }
+        guard take(Span<UInt8>(_unsafeBytes: bytes), position) else { return false }
+        position += Int64(count)
+        return true
+    }
+
+    // MARK: - Which file it is
+
+    /// Whether the first bytes are still those that were seen; learns more of them while the file is short.
+    private func isSame(_ file: Int32, _ size: Int64) throws(SystemError) -> Bool {
+        var same = true
+        var failure: SystemError?
+        let wanted = Int(min(Int64(FileMark.longest), max(size, Int64(mark.fingerprintCount))))
+        withUnsafeTemporaryAllocation(byteCount: max(1, wanted), alignment: 8) { buffer in
+            do throws(SystemError) {
+                let count = try disk.read(file, at: 0, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted]))
+                let seen = mark.fingerprintCount
+                guard count >= seen else {
+                    same = false
+                    return
+                }
+                let bytes = UnsafeRawBufferPointer(buffer)
+                same = FileMark.fingerprint(UnsafeRawBufferPointer(rebasing: bytes[..<seen])) == mark.fingerprint
+                guard same, count > seen else { return }
+                mark.fingerprintCount = count
+                mark.fingerprint = FileMark.fingerprint(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+                isMarkNew = true
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+        return same
+    }
+
+    /// Whether more is known of the file than was written down.
+    private(set) var isMarkNew = true
+
+    func noteDescribed() { isMarkNew = false }
+
+    /// What the same file holds now begins anew: a line of it is never taken for one that was there before.
+    func begin(generation: String, source: UInt32) {
+        self.generation = generation
+        self.source = source
+        position = 0
+        checkpointed = 0
+        lastSize = 0
+        piece = nil
+        quietSince = nil
+        mark.fingerprintCount = 0
+        mark.fingerprint = FileMark.fingerprint(UnsafeRawBufferPointer(start: nil, count: 0))
+        isMarkNew = true
+    }
+
+    /// Closes what nobody writes to; it is remembered, so that it is not read again under another name.
+    func finish() {
+        if let file { disk.close(file) }
+        file = nil
+        isFinished = true
+    }
+
+    /// It has grown again.
+    func resume(_ file: Int32) {
+        self.file = file
+        isFinished = false
+        quietSince = nil
+    }
+}
