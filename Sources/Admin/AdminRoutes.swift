@@ -7,11 +7,23 @@ package struct AdminRequest: Sendable {
     package let path: String
     /// What stands behind `Bearer`, if anything.
     package let token: String?
+    /// Without parameters, in lower case.
+    package let contentType: String
+    package let contentEncoding: String
+    package let host: String
+    package let origin: String?
 
-    package init(method: String, path: String, token: String?) {
+    package init(
+        method: String, path: String, token: String? = nil, contentType: String = "", contentEncoding: String = "",
+        host: String = "", origin: String? = nil
+    ) {
         self.method = method
         self.path = path
         self.token = token
+        self.contentType = contentType
+        self.contentEncoding = contentEncoding
+        self.host = host
+        self.origin = origin
     }
 }
 
@@ -60,27 +72,82 @@ package struct AdminRoutes: Sendable {
         }
     }
 
+    /// What comes of a request.
+    package enum Outcome: Sendable {
+        case answer(AdminResponse)
+        /// Its body is wanted: log lines.
+        case takesLines
+    }
+
     private let token: [UInt8]
+    /// Whether log lines are taken.
+    private let takesLines: Bool
     private let readiness: @Sendable () -> Readiness
     private let status: @Sendable () -> JSON
 
     package init(
-        token: String, readiness: @escaping @Sendable () -> Readiness, status: @escaping @Sendable () -> JSON
+        token: String, takesLines: Bool = false, readiness: @escaping @Sendable () -> Readiness,
+        status: @escaping @Sendable () -> JSON
     ) {
         self.token = Array(token.utf8)
+        self.takesLines = takesLines
         self.readiness = readiness
         self.status = status
     }
 
-    package func respond(to request: AdminRequest) -> AdminResponse {
+    /// What comes of a request whose head has been read.
+    package func outcome(of request: AdminRequest) -> Outcome {
+        guard request.path == "/v1/logs", takesLines, request.method == "POST" else {
+            return .answer(respond(to: request))
+        }
+        guard isAllowed(request.token) else { return .answer(Self.unauthorized) }
+        if let refusal = refusal(ofForeign: request) { return .answer(refusal) }
+        guard request.contentEncoding.isEmpty || request.contentEncoding == "identity" else {
+            return .answer(
+                .problem(415, "Unsupported Media Type", "send the lines as they are, without Content-Encoding"))
+        }
+        return .takesLines
+    }
+
+    /// Web pages can make a browser send things here. What they cannot do: name a loopback address as Host through a name of their
+    /// own, leave out Origin, or send a type that forms do not have.
+    private func refusal(ofForeign request: AdminRequest) -> AdminResponse? {
+        guard token.isEmpty else { return nil }
+        guard Self.isLoopback(request.host) else {
+            return .problem(403, "Forbidden", "the Host is no loopback address: set admin.token to allow others")
+        }
+        if let origin = request.origin {
+            guard let authority = origin.split(separator: "/").last, Self.isLoopback(String(authority)) else {
+                return .problem(403, "Forbidden", "the Origin is foreign: set admin.token to allow others")
+            }
+        }
+        guard request.contentType == "application/x-ndjson" else {
+            return .problem(
+                415, "Unsupported Media Type", "send the lines with Content-Type: application/x-ndjson, or set admin.token")
+        }
+        return nil
+    }
+
+    private static func isLoopback(_ host: String) -> Bool {
+        let parts = host.split(separator: ":", omittingEmptySubsequences: false)
+        let name = host.hasPrefix("[") ? String(host.prefix { $0 != "]" }) + "]" : String(parts.first ?? "")
+        return name == "localhost" || name == "[::1]"
+            || name.hasPrefix("127.") && name.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 || $0 == 0x2E }
+    }
+
+    private static var unauthorized: AdminResponse {
+        .problem(
+            401, "Unauthorized", "send the header Authorization: Bearer with the token of admin.token",
+            fields: [("WWW-Authenticate", "Bearer")])
+    }
+
+    func respond(to request: AdminRequest) -> AdminResponse {
         // Probes carry no token; they tell nothing that a connection attempt would not.
         if request.path == "/healthz" {
             return onlyGET(request) { .json(200, .object(JSONObject([.init("status", .string("ok"))]))) }
         }
         guard isAllowed(request.token) else {
-            return .problem(
-                401, "Unauthorized", "send the header Authorization: Bearer with the token of admin.token",
-                fields: [("WWW-Authenticate", "Bearer")])
+            return Self.unauthorized
         }
         switch request.path {
         case "/readyz":
@@ -90,9 +157,16 @@ package struct AdminRoutes: Sendable {
             }
         case "/v1/status":
             return onlyGET(request) { .json(200, status()) }
+        case "/v1/logs":
+            return .problem(
+                takesLines ? 405 : 404, takesLines ? "Method Not Allowed" : "Not Found",
+                takesLines
+                    ? "/v1/logs takes POST, with lines as the body"
+                    : "no lines are taken: nothing is done with them (--kafka-brokers), or --logs-http is off",
+                fields: takesLines ? [("Allow", "POST")] : [])
         default:
             return .problem(
-                404, "Not Found", "there is no \(request.path.onOneLine): try /healthz, /readyz or /v1/status")
+                404, "Not Found", "there is no \(request.path.onOneLine): try /healthz, /readyz, /v1/status or /v1/logs")
         }
     }
 

@@ -5,21 +5,36 @@ import Synchronization
 /// Serves the admin listener on a thread of its own: few connections, short ones, and none of them in the way of the data plane.
 package final class AdminServer: Sendable {
     private let routes: AdminRoutes
+    /// Takes the lines of a body; what came of them is told to `finish`, from any thread, by the number that goes with them.
+    private let takeLines: @Sendable ([UInt8], UInt64) -> Void
+    private let finished = Mutex<[(number: UInt64, response: AdminResponse)]>([])
     private let wake: Wake
     private let isStopping = Atomic<Bool>(false)
+    private let lastNumber = Atomic<UInt64>(0)
 
     private static let connectionLimit = 64
-    private static let longestInput = 1 << 20
+    private static let longestInput = AdminConversation.bodyLimit + (1 << 20)
+    /// How much of all bodies is held at once.
+    private static let heldLimit = 16 << 20
     /// For a connection from its beginning to its end, in microseconds.
-    private static let patience: Int64 = 10_000_000
+    private static let patience: Int64 = 20_000_000
 
-    package init(_ routes: AdminRoutes) throws(SystemError) {
+    package init(
+        _ routes: AdminRoutes, takeLines: @escaping @Sendable ([UInt8], UInt64) -> Void = { _, _ in }
+    ) throws(SystemError) {
         self.routes = routes
+        self.takeLines = takeLines
         wake = try Wake()
     }
 
     package func stop() {
         isStopping.store(true, ordering: .releasing)
+        wake.signal()
+    }
+
+    /// Answers the request whose lines went with `number`. Any thread may call it.
+    package func finish(_ number: UInt64, _ response: AdminResponse) {
+        finished.withLock { $0.append((number, response)) }
         wake.signal()
     }
 
@@ -38,6 +53,7 @@ package final class AdminServer: Sendable {
                     accept(&network, listener.number, &clients)
                 } else if event.token == 1 {
                     wake.clear()
+                    writeFinished(&network, &clients)
                 } else if let client = clients[Int32(truncatingIfNeeded: event.token &- 2)] {
                     serve(client, &network, &clients)
                 }
@@ -50,13 +66,18 @@ package final class AdminServer: Sendable {
 
     private final class Client {
         let descriptor: Int32
+        /// Never used twice, unlike descriptors.
+        let number: UInt64
         let deadline: Int64
         var conversation = AdminConversation()
         var isEnding = false
+        /// Its lines are with somebody else, who will tell what came of them.
+        var isWaiting = false
         var read = 0
 
-        init(descriptor: Int32, deadline: Int64) {
+        init(descriptor: Int32, number: UInt64, deadline: Int64) {
             self.descriptor = descriptor
+            self.number = number
             self.deadline = deadline
         }
     }
@@ -75,22 +96,35 @@ package final class AdminServer: Sendable {
                 network.close(descriptor)
                 continue
             }
-            clients[descriptor] = Client(descriptor: descriptor, deadline: network.monotonic() + Self.patience)
+            let number = lastNumber.add(1, ordering: .relaxed).newValue
+            clients[descriptor] = Client(
+                descriptor: descriptor, number: number, deadline: network.monotonic() + Self.patience)
         }
     }
 
     private func serve(_ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]) {
-        var buffer = [UInt8](repeating: 0, count: 4096)
+        var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while true {
+            if isFull(clients, besides: client) {
+                client.conversation.answer(
+                    .problem(
+                        503, "Service Unavailable", "too many bodies at once", fields: [("Retry-After", "1")]))
+                break
+            }
             let count = buffer.withUnsafeMutableBytes { bytes in
                 bytes.baseAddress.map { network.receive(client.descriptor, into: $0, count: bytes.count) } ?? 0
             }
             if count == NetworkError.wouldBlock { break }
             guard count > 0 else {
-                if count < 0 || client.conversation.output.isEmpty { close(client, &network, &clients) }
+                if count < 0 || client.conversation.output.isEmpty && !client.isWaiting {
+                    close(client, &network, &clients)
+                }
                 break
             }
-            client.conversation.read(Array(buffer[..<count]), routes)
+            if let lines = client.conversation.read(Array(buffer[..<count]), routes) {
+                client.isWaiting = true
+                takeLines(lines, client.number)
+            }
             client.read += count
             // Who goes on talking after the answer is not listened to for ever.
             guard client.read <= Self.longestInput else {
@@ -100,6 +134,24 @@ package final class AdminServer: Sendable {
         }
         guard clients[client.descriptor] != nil else { return }
         write(client, &network, &clients)
+    }
+
+    private func isFull(_ clients: [Int32: Client], besides client: Client) -> Bool {
+        guard !client.conversation.hasAnswered, !client.isWaiting, client.conversation.held == 0 else { return false }
+        return clients.values.reduce(0) { $0 + $1.conversation.held } > Self.heldLimit
+    }
+
+    private func writeFinished(_ network: inout EpollNetwork, _ clients: inout [Int32: Client]) {
+        let done = finished.withLock { list in
+            defer { list.removeAll() }
+            return list
+        }
+        for (number, response) in done {
+            guard let client = clients.values.first(where: { $0.number == number }) else { continue }
+            client.isWaiting = false
+            client.conversation.answer(response)
+            write(client, &network, &clients)
+        }
     }
 
     private func write(_ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]) {

@@ -64,9 +64,17 @@ package final class FileSource: LineSource {
 
     // MARK: - Waiting
 
-    package var descriptors: [Int32] { if let number = watch?.number { [number] } else { [] } }
+    package func descriptors(hasRoom: Bool) -> [Int32] { if let number = watch?.number { [number] } else { [] } }
     package var isAtEnd: Bool { endsAtEnd && nextScan > 0 && !hasMore }
     package var wakeAt: Int64? { hasMore ? 0 : min(nextScan, nextSync) }
+
+    package var figures: [(name: String, value: Int)] {
+        [
+            ("followed", files.count), ("rotations", Int(rotations)), ("truncations", Int(truncations)),
+            ("bytes_lost_truncated", Int(bytesLost)), ("checkpoint_failures", Int(checkpoints.failures)),
+            ("behind_bytes", files.reduce(0) { $0 + Int($1.behind) }),
+        ]
+    }
 
     package func takeNews() -> [LineNews] {
         defer { news.removeAll() }

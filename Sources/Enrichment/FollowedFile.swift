@@ -45,6 +45,9 @@ final class FollowedFile {
         Checkpoint(path: path, mark: mark, generation: generation, position: checkpointed)
     }
 
+    /// How many bytes were there at the last look that were not handed on.
+    var behind: Int64 { max(0, lastSize - position) }
+
     /// What came of reading on.
     enum Reading {
         /// There may be more.

@@ -3,9 +3,9 @@ import Provenance
 import Runtime
 
 /// Publishes records to one topic.
-package final class KafkaSink {
+package final class KafkaSink: RecordSink {
     private let settings: KafkaSettings
-    private let properties: KafkaProperties
+    private var properties: KafkaProperties
     private let definitions: Definitions
     /// The instance's identity and a slash: how every origin begins.
     private let originPrefix: [UInt8]
@@ -31,12 +31,13 @@ package final class KafkaSink {
 
     deinit { scratch.deallocate() }
 
-    enum Sending {
-        case sent
-        /// Not now: the client is full, or there is none.
-        case later
-        /// Never: the record itself is at fault.
-        case refused(code: Int32)
+    var descriptor: Int32 { wake.number }
+
+    /// A topic may take less at once than the client would send: then a whole batch would be refused.
+    package func limitBatches(to bytes: Int) {
+        guard bytes < 1 << 20, properties["batch.size"] == nil else { return }
+        properties["message.max.bytes"] = String(max(1000, bytes))
+        properties["batch.size"] = String(max(1, bytes / 2))
     }
 
     /// Hands a record to the client, which reads its bytes until it tells what came of them.
@@ -50,7 +51,7 @@ package final class KafkaSink {
         case .taken: return .sent
         case .full: return .later
         case .refused(let code):
-            if KafkaError.verdict(code) == .recordRefused { return .refused(code: code) }
+            if KafkaError.verdict(code) == .recordRefused { return .refused(reason: Self.words(code)) }
             note(KafkaError.reason(code), KafkaError.name(code))
             return .later
         }
@@ -68,18 +69,26 @@ package final class KafkaSink {
         }
     }
 
+    private static func words(_ code: Int32) -> String { "\(KafkaError.reason(code)) (\(KafkaError.name(code)))" }
+
     private func note(_ reason: String, _ name: String) { problem = "\(reason) (\(name))" }
 
     /// Tells what came of records. True when the client is beyond use, and nothing that is on its way will be told of.
-    func takeEvents(_ body: (_ token: UInt, _ code: Int32) -> Void) -> Bool {
+    func takeEvents(_ body: (_ token: UInt, _ outcome: Arrival) -> Void) -> Bool {
         guard let producer else { return false }
         wake.clear()
         var isFatal = false
         producer.takeEvents(milliseconds: 0) { event in
             switch event {
             case .delivered(let token, let code):
-                if code == 0 { problem = nil } else { note(KafkaError.reason(code), KafkaError.name(code)) }
-                body(token, code)
+                if code == 0 {
+                    problem = nil
+                    body(token, .arrived)
+                } else {
+                    note(KafkaError.reason(code), KafkaError.name(code))
+                    let isRefused = KafkaError.verdict(code) == .recordRefused
+                    body(token, isRefused ? .refused(reason: Self.words(code)) : .failed)
+                }
             case .failed(let error):
                 note(error.reason, error.name)
                 if error.isFatal { isFatal = true }
@@ -93,16 +102,6 @@ package final class KafkaSink {
     func restart() {
         producer = nil
         restarts += 1
-    }
-
-    /// For questions about the topic, before anything is sent.
-    package func withProducer<Result>(
-        _ body: (KafkaProducer) throws(KafkaError) -> Result
-    ) throws(KafkaError) -> Result {
-        if let producer { return try body(producer) }
-        let made = try KafkaProducer(properties, topic: settings.topic, wake: wake.number)
-        producer = made
-        return try body(made)
     }
 
     // MARK: - Headers

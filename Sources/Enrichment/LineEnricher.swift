@@ -75,6 +75,7 @@ package struct LineEnricher: ~Copyable {
 
     /// Why the ledger could not be asked, if it ever could not.
     package var problem: String? { attributor.problem }
+    package var ledgerFailures: UInt64 { attributor.failures }
 
     /// What is made of `line`, which has no line end.
     package mutating func enrich(_ line: Span<UInt8>) -> Result {

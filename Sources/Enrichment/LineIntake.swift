@@ -55,8 +55,18 @@ package final class LineIntake {
     /// Whether lines of `bytes` in all can be spooled, however short they are.
     package func hasRoom(_ bytes: Int) -> Bool {
         // Each line costs its record's head and what is added to it, and the shortest is its line end alone.
-        spool.hasRoom(for: bytes + settings.lineLimit) && deadLetters.problem == nil
+        spool.hasRoom(for: bytes * (LineRecord.headerSize + 8) + settings.lineLimit) && deadLetters.problem == nil
     }
+
+    /// Whether all lines of a body can be spooled.
+    func hasRoom(forBody bytes: [UInt8]) -> Bool {
+        let lines = bytes.reduce(1) { $0 + ($1 == 0x0A ? 1 : 0) }
+        return spool.hasRoom(for: bytes.count + lines * (LineRecord.headerSize + Self.usuallyAdded))
+            && deadLetters.problem == nil
+    }
+
+    /// Nothing that is usual adds more to a line.
+    private static let usuallyAdded = 512
 
     // MARK: - Into the spool
 

@@ -1,4 +1,3 @@
-import Kafka
 import Provenance
 import Runtime
 import Synchronization
@@ -7,7 +6,7 @@ import Synchronization
 /// delivered is acknowledged, backwards to where it came from.
 package final class LinePipeline {
     package let intake: LineIntake
-    private let sink: KafkaSink
+    private let sink: any RecordSink
     private let sources: [any LineSource]
     private let fsync: Int64
     private var nextSync: Int64?
@@ -16,6 +15,7 @@ package final class LinePipeline {
     private let isStopping = Atomic<Bool>(false)
     private let wake: Wake
     private let tell: (LineNews) -> Void
+    package let status = LineStatus()
     private var reportedProblem: String?
     private var reportedSpool: String?
     package private(set) var delivered: UInt64 = 0
@@ -23,9 +23,23 @@ package final class LinePipeline {
     /// By how many lines a source was asked to shed.
     private var positions: [Int64] = [0]
 
-    package init(
-        _ intake: LineIntake, sink: KafkaSink, sources: [any LineSource], fsyncMilliseconds: Int, endsWhenDone: Bool,
-        tell: @escaping (LineNews) -> Void
+    package convenience init(
+        _ intake: LineIntake, kafka sink: KafkaSink, sources: [any LineSource], fsyncMilliseconds: Int,
+        endsWhenDone: Bool, tell: @escaping (LineNews) -> Void
+    ) throws(SystemError) {
+        try self.init(intake, sink: sink, sources, fsyncMilliseconds, endsWhenDone, tell)
+    }
+
+    package convenience init(
+        _ intake: LineIntake, stream sink: StreamSink, sources: [any LineSource], fsyncMilliseconds: Int,
+        endsWhenDone: Bool, tell: @escaping (LineNews) -> Void
+    ) throws(SystemError) {
+        try self.init(intake, sink: sink, sources, fsyncMilliseconds, endsWhenDone, tell)
+    }
+
+    private init(
+        _ intake: LineIntake, sink: any RecordSink, _ sources: [any LineSource], _ fsyncMilliseconds: Int,
+        _ endsWhenDone: Bool, _ tell: @escaping (LineNews) -> Void
     ) throws(SystemError) {
         self.intake = intake
         self.sink = sink
@@ -49,12 +63,18 @@ package final class LinePipeline {
             wait()
         }
         intake.spool.close()
+        for source in sources {
+            if !intake.spool.hasUnsynced { source.spooled() }
+            source.stop()
+        }
     }
 
     package var counters: LineCounters { intake.enricher.counters }
     /// How many lines are neither delivered nor dead.
     package var waiting: Int64 { Int64(intake.delivery.unsettled) + intake.spool.unsyncedLines + intake.spool.unread }
     package var dead: UInt64 { intake.deadLetters.count }
+    /// Why the ledger could not be asked, if it ever could not.
+    package var ledgerProblem: String? { intake.enricher.problem }
 
     /// Whether nothing waits to be delivered.
     private var isEmpty: Bool {
@@ -63,6 +83,7 @@ package final class LinePipeline {
 
     private func turn() {
         takeEvents()
+        if isStopping.load(ordering: .relaxed) { return }
         intake.refresh()
         decideFileMode()
         for source in sources {
@@ -72,8 +93,30 @@ package final class LinePipeline {
         syncSpool()
         feed()
         send()
+        takeEvents()
         acknowledge()
         tellProblems()
+        publish()
+    }
+
+    private func publish() {
+        var figures = LineStatus.Figures()
+        figures.counters = counters
+        figures.delivered = delivered
+        figures.resent = resent
+        figures.dead = dead
+        figures.waiting = waiting
+        figures.onTheirWay = intake.delivery.onTheirWay
+        figures.spoolBytes = intake.spool.bytes
+        figures.spoolFailures = intake.spool.news.failures
+        figures.lostRecords = intake.spool.news.lost
+        figures.outsideWindow = intake.outsideWindow
+        figures.ledgerFailures = intake.enricher.ledgerFailures
+        figures.problem = sink.problem
+        figures.spoolProblem = intake.spool.news.problem
+        figures.deadLetterProblem = intake.deadLetters.problem
+        figures.sources = sources.map { ("\($0.name)", $0.figures) }
+        status.publish(figures)
     }
 
     /// While nothing arrives, what files have goes into the spool, so that they may be rotated away; after that it is first to go out.
@@ -93,7 +136,10 @@ package final class LinePipeline {
         let now = Clock.monotonic()
         let due = nextSync ?? now + fsync
         nextSync = due
-        guard now >= due || intake.spool.mustSync || sources.allSatisfy({ $0.isAtEnd }) else { return }
+        guard
+            now >= due || intake.spool.mustSync || sources.contains(where: { $0.wantsSync })
+                || sources.allSatisfy({ $0.isAtEnd })
+        else { return }
         if intake.spool.sync() {
             nextSync = nil
             for source in sources { source.spooled() }
@@ -129,27 +175,29 @@ package final class LinePipeline {
             switch sink.send(record, token: token) {
             case .sent: intake.delivery.sent(token, now: now)
             case .later: return
-            case .refused(let code):
-                guard bury(record, code) else { return }
+            case .refused(let reason):
+                guard bury(record, reason) else { return }
                 intake.delivery.settle(token, now: now)
             }
         }
     }
 
     /// Puts a record that nobody takes among the dead letters; false when there is no room for it.
-    private func bury(_ record: LineRecord, _ code: Int32) -> Bool {
-        let reason = "\(KafkaError.reason(code)) (\(KafkaError.name(code)))"
-        return intake.deadLetters.append(record.value, origin: sink.originText(record), reason: reason)
+    private func bury(_ record: LineRecord, _ reason: String) -> Bool {
+        intake.deadLetters.append(record.value, origin: sink.originText(record), reason: reason)
     }
 
     private func takeEvents() {
         let now = Clock.monotonic()
-        let isFatal = sink.takeEvents { token, code in
-            if code == 0 {
+        let isFatal = sink.takeEvents { token, outcome in
+            switch outcome {
+            case .arrived:
                 intake.delivery.settle(token, now: now)
                 delivered += 1
-            } else {
-                fail(token, code, now)
+            case .failed:
+                resent += 1
+                intake.delivery.fail(token, isSuspected: false)
+            case .refused(let reason): refuse(token, reason, now)
             }
         }
         guard isFatal else { return }
@@ -157,15 +205,14 @@ package final class LinePipeline {
         intake.delivery.restart()
     }
 
-    private func fail(_ token: UInt, _ code: Int32, _ now: Int64) {
-        let isRefused = KafkaError.verdict(code) == .recordRefused
-        if isRefused, intake.delivery.isAlone(token), let record = intake.delivery.record(token), bury(record, code) {
+    private func refuse(_ token: UInt, _ reason: String, _ now: Int64) {
+        if intake.delivery.isAlone(token), let record = intake.delivery.record(token), bury(record, reason) {
             intake.delivery.settle(token, now: now)
             intake.delivery.clearSuspicion()
             return
         }
         resent += 1
-        intake.delivery.fail(token, isSuspected: isRefused)
+        intake.delivery.fail(token, isSuspected: true)
     }
 
     /// Tells sources how far all has arrived.
@@ -190,8 +237,8 @@ package final class LinePipeline {
         if intake.delivery.hasWaiting { due = min(due, Clock.monotonic() + Self.retry / 10) }
         let left = due == .max ? -1 : max(0, due - Clock.monotonic() + 999) / 1000
         let canTake = intake.hasRoom(0)
-        var descriptors = [wake.number, sink.wake.number]
-        if canTake { for source in sources { descriptors += source.descriptors } }
+        var descriptors = [wake.number, sink.descriptor]
+        for source in sources { descriptors += source.descriptors(hasRoom: canTake) }
         let ready = Readiness.wait(descriptors, milliseconds: Int32(clamping: left))
         if ready[0] { wake.clear() }
     }

@@ -4,29 +4,35 @@ import Provenance
 package protocol LineSource: AnyObject {
     /// What it is called in messages and in origins: `stdin`, `file`.
     var name: StaticString { get }
-    /// What to wait for, besides time; none where it is full or at its end.
-    var descriptors: [Int32] { get }
-    /// Whether it can wait when there is no room. Those that cannot shed lines, and count them.
-    var canWait: Bool { get }
+    /// What to wait for, besides time; those that only bring lines are left out while there is no room for any.
+    func descriptors(hasRoom: Bool) -> [Int32]
     /// Whether nothing more will ever come.
     var isAtEnd: Bool { get }
     /// Hands on what there is, for as long as `intake` has room.
     func pull(_ intake: LineIntake)
     /// What it asked to be told of is now true: everything that it handed on so far is on the disk.
     func spooled()
+    /// Whether somebody waits for the disk to have what it handed on.
+    var wantsSync: Bool { get }
+    /// The end has come: whoever waits is told.
+    func stop()
     /// When it wants to be asked again although nothing has come, on the monotonic clock; nil for never.
     var wakeAt: Int64? { get }
     /// Says up to where it has handed on its lines, for each of its owners.
     func report(_ positions: inout [Int64])
     /// Up to these positions its lines have arrived.
     func settle(_ positions: [Int64])
+    /// Its own counters, by name.
+    var figures: [(name: String, value: Int)] { get }
     /// What it has to say about itself since it was last asked.
     func takeNews() -> [LineNews]
 }
 
 extension LineSource {
-    package var canWait: Bool { true }
     package var wakeAt: Int64? { nil }
+    package var wantsSync: Bool { false }
+    package func stop() {}
+    package var figures: [(name: String, value: Int)] { [] }
     package func spooled() {}
     package func report(_ positions: inout [Int64]) {}
     package func settle(_ positions: [Int64]) {}

@@ -55,7 +55,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     package func hasRoom(for count: Int) -> Bool {
         // Its definitions may have to be written too, and the head of a segment.
         bytes + LineRecord.size(ofValue: count) + Self.overhead <= settings.bytes
-            && unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced
+            && (unsynced.isEmpty || unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced)
     }
 
     static var overhead: Int { 4096 }

@@ -20,7 +20,7 @@ package final class StandardInput: LineSource {
 
     deinit { buffer.deallocate() }
 
-    package var descriptors: [Int32] { isAtEnd ? [] : [number] }
+    package func descriptors(hasRoom: Bool) -> [Int32] { isAtEnd || !hasRoom ? [] : [number] }
 
     package func takeNews() -> [LineNews] {
         defer { news.removeAll() }

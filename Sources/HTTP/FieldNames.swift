@@ -8,7 +8,7 @@ package enum FieldName: UInt8, Sendable {
     case expect, via, date, age
 
     // What only some callers ask for, under the names that they give.
-    case authorization, requestID, traceparent, forwardedFor, forwardedProto
+    case authorization, requestID, traceparent, forwardedFor, forwardedProto, contentType, contentEncoding, origin
     /// One of the names of a stamp: nobody but us writes those.
     case stamp
     /// A known name with an underscore for a dash: some servers would take it for that name, and some would not.

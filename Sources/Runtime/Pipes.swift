@@ -3,6 +3,9 @@ import Glibc
 
 /// Descriptors that bytes stream through, whoever opened them.
 package enum Pipes {
+    package static let standardOutput = STDOUT_FILENO
+    package static let standardInput = STDIN_FILENO
+
     /// Gives a pipe more room, so that fewer turns are taken; does nothing to anything else.
     package static func widen(_ number: Int32) { _ = colophon_pipe_size(number, 1 << 20) }
 
@@ -33,6 +36,12 @@ package enum Pipes {
             }
             start += count
         }
+    }
+
+    /// Whether some bytes can be written without waiting.
+    package static func isWritable(_ number: Int32) -> Bool {
+        var polled = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
+        return poll(&polled, 1, 0) > 0
     }
 
     private static func wait(_ number: Int32, _ event: Int32) {

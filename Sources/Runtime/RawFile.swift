@@ -10,6 +10,8 @@ package enum RawFile {
         case createNew
         /// It is created where it is missing.
         case createIfMissing
+        /// It is created where it is missing, and every write goes to its end.
+        case append
     }
 
     /// Opens a file for its owner alone. A FIFO or a device is not waited for.
@@ -19,6 +21,7 @@ package enum RawFile {
             case .read: O_RDONLY | O_NONBLOCK
             case .readAndWrite: O_RDWR
             case .createNew: O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW
+            case .append: O_WRONLY | O_CREAT | O_APPEND
             case .createIfMissing: O_RDWR | O_CREAT | O_NOFOLLOW
             }
         let number = retrying { colophon_open(path, flags | O_CLOEXEC, 0o600) }

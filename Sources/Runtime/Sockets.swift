@@ -62,11 +62,21 @@ package struct Listener: ~Copyable {
         }
     }
 
-    private static func openUnix(_ address: SocketAddress, _ path: String) throws(SystemError) -> Listener {
-        let descriptor = try socket(for: address)
+    /// Opens a Unix socket that takes datagrams instead of connections.
+    package static func openDatagrams(_ address: SocketAddress) throws(SystemError) -> Listener {
+        guard let path = address.path else {
+            throw SystemError("listen on", address.text, code: EINVAL, advice: "name a path")
+        }
+        return try openUnix(address, path, kind: SOCK_DGRAM)
+    }
+
+    private static func openUnix(
+        _ address: SocketAddress, _ path: String, kind: __socket_type = SOCK_STREAM
+    ) throws(SystemError) -> Listener {
+        let descriptor = try socket(for: address, kind: kind)
         let number = descriptor.number
         if address.with({ bind(number, $0, $1) }) != 0 {
-            guard errno == EADDRINUSE, try isStale(address, path) else {
+            guard errno == EADDRINUSE, try isStale(address, path, kind) else {
                 throw SystemError("listen on", address.text, advice: advice(errno))
             }
             // The file of a process that is gone.
@@ -75,26 +85,30 @@ package struct Listener: ~Copyable {
                 throw SystemError("listen on", address.text, advice: advice(errno))
             }
         }
-        guard listen(number, backlog) == 0 else { throw SystemError("listen on", address.text) }
+        guard kind == SOCK_DGRAM || listen(number, backlog) == 0 else { throw SystemError("listen on", address.text) }
         return Listener(descriptor, name: address.text, socketPath: path)
     }
 
     /// Whether `path` is a socket to which nobody listens any more.
-    private static func isStale(_ address: SocketAddress, _ path: String) throws(SystemError) -> Bool {
+    private static func isStale(
+        _ address: SocketAddress, _ path: String, _ kind: __socket_type
+    ) throws(SystemError) -> Bool {
         var status = stat()
         guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else {
             errno = EADDRINUSE
             return false
         }
-        let probe = try socket(for: address)
+        let probe = try socket(for: address, kind: kind)
         let number = probe.number
         let isRefused = address.with { connect(number, $0, $1) } != 0 && errno == ECONNREFUSED
         errno = EADDRINUSE
         return isRefused
     }
 
-    private static func socket(for address: SocketAddress) throws(SystemError) -> Descriptor {
-        let kind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+    private static func socket(
+        for address: SocketAddress, kind: __socket_type = SOCK_STREAM
+    ) throws(SystemError) -> Descriptor {
+        let kind = Int32(kind.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         let number = Glibc.socket(address.family, kind, 0)
         guard number >= 0 else { throw SystemError("open", "a socket for \(address.text)") }
         return Descriptor(owning: number)

@@ -3,77 +3,70 @@ import Kafka
 import Provenance
 import Runtime
 
-/// Everything between the sources of lines and Kafka, put together: the instance's directory, spool, dead letters, the client.
-package final class LineService {
+/// Everything between the sources of lines and where they go, put together: the instance's directory, spool, dead letters, sink.
+package final class LineService: @unchecked Sendable {
     package let pipeline: LinePipeline
     private let instance: Instance
+    private let kafka: KafkaSink?
+    private let settings: LineSettings
+    private let properties: KafkaProperties
+    private let tell: (LineNews) -> Void
 
-    /// Opens the spool and everything else, and asks the brokers about the topic. `tell` is called by the thread that runs the pipeline.
+    /// Opens the spool and everything else. `tell` is called by the thread that runs the pipeline.
     package init(
-        _ settings: LineSettings, index: any ManifestIndex, dataDirectory: String, instance name: String,
-        endsWhenDone: Bool, tell: @escaping (LineNews) -> Void,
+        _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
+        dataDirectory: String, instance name: String, endsWhenDone: Bool, tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {
-        guard !settings.kafka.brokers.isEmpty else {
-            throw .setting(
-                SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
+        self.settings = settings
+        self.tell = tell
+        if destination == .kafka, settings.kafka.brokers.isEmpty {
+            throw .setting(SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
         }
-        var properties: KafkaProperties
         do { properties = try settings.kafka.producerProperties() } catch { throw .kafka(error) }
-        let instance: Instance
         do { instance = try Instance.open(dataDirectory: dataDirectory, name: name) } catch { throw .instance(error) }
         let definitions = Definitions()
         let spool = try Self.openSpool(settings, instance, definitions, tell)
-        try Self.checkTopic(settings, &properties, tell)
-        let (deadLetters, sink) = try Self.system { () throws(SystemError) in
-            (
-                try DeadLetterFile(Self.deadLetterPath(instance), limit: settings.deadLetterBytes),
-                try KafkaSink(settings.kafka, properties, definitions, instance: instance.identity)
-            )
+        let deadLetters = try system { [instance] () throws(SystemError) in
+            try DeadLetterFile(Self.deadLetterPath(instance), limit: settings.deadLetterBytes)
         }
         var limits = Delivery.Limits()
         limits.records = settings.kafka.inFlight
+        limits.bytes = max(8 << 20, 4 * settings.intake.lineLimit)
         let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing))
         let intake = LineIntake(
             settings.intake, enricher: enricher, spool: spool, delivery: Delivery(limits), definitions: definitions,
             deadLetters: deadLetters)
         let list = try sources(instance, settings)
-        pipeline = try Self.system { () throws(SystemError) in
+        if case .kafka = destination {
+            let sink = try system { [instance, properties] () throws(SystemError) in
+                try KafkaSink(settings.kafka, properties, definitions, instance: instance.identity)
+            }
+            kafka = sink
+            pipeline = try system { () throws(SystemError) in
+                try LinePipeline(
+                    intake, kafka: sink, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
+                    endsWhenDone: endsWhenDone, tell: tell)
+            }
+            return
+        }
+        kafka = nil
+        let stream = try Self.stream(destination, definitions)
+        pipeline = try system { () throws(SystemError) in
             try LinePipeline(
-                intake, sink: sink, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
+                intake, stream: stream, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
                 endsWhenDone: endsWhenDone, tell: tell)
         }
-        self.instance = instance
     }
 
-    /// Runs the pipeline on a thread of its own until it is done, or a signal ends it. True when nothing was left undone.
-    package func run(until signals: borrowing Signals) -> Bool {
-        let pipeline = pipeline
-        let done: Wake
-        let thread: Threads.Handle
-        do throws(SystemError) {
-            done = try Wake()
-            let box = PipelineBox(pipeline)
-            let ending = done
-            thread = try Threads.start("lines") {
-                box.pipeline.run()
-                ending.signal()
-            }
-        } catch { return false }
-        while true {
-            let ready = Readiness.wait([done.number, signals.number], milliseconds: -1)
-            if ready[0] { break }
-            while let signal = signals.next() { if case .terminate = signal { pipeline.stop() } }
+    private static func stream(
+        _ destination: LineSettings.Destination, _ definitions: Definitions
+    ) throws(SidecarError) -> StreamSink {
+        guard case .file(let path) = destination else {
+            return StreamSink(Pipes.standardOutput, "standard output", definitions)
         }
-        thread.join()
-        return pipeline.waiting == 0
-    }
-
-    /// A pipeline that one thread hands to another.
-    private final class PipelineBox: @unchecked Sendable {
-        let pipeline: LinePipeline
-
-        init(_ pipeline: LinePipeline) { self.pipeline = pipeline }
+        let number = try system { () throws(SystemError) in try RawFile.open(path, .append) }
+        return StreamSink(number, path, definitions)
     }
 
     /// Files to follow, with their checkpoints in the instance's directory.
@@ -87,10 +80,16 @@ package final class LineService {
             settings.files, lineLimit: settings.intake.lineLimit, checkpoints: checkpoints, endsAtEnd: endsAtEnd)
     }
 
-    private static func system<Result: ~Copyable>(
-        _ body: () throws(SystemError) -> Result
-    ) throws(SidecarError) -> Result {
-        do throws(SystemError) { return try body() } catch { throw .system(error) }
+    /// The sockets that lines come in on.
+    package static func unixSources(_ settings: LineSettings) throws(SidecarError) -> [any LineSource] {
+        var list: [any LineSource] = []
+        for socket in settings.unix {
+            list.append(
+                try system { () throws(SystemError) in
+                    try UnixSource(socket.path, isDatagram: socket.isDatagram, lineLimit: settings.intake.lineLimit)
+                })
+        }
+        return list
     }
 
     private static func deadLetterPath(_ instance: Instance) throws(SystemError) -> String {
@@ -129,9 +128,12 @@ package final class LineService {
         return spool
     }
 
-    private static func checkTopic(
-        _ settings: LineSettings, _ properties: inout KafkaProperties, _ tell: (LineNews) -> Void
-    ) throws(SidecarError) {
+    // MARK: - The topic
+
+    /// Asks the brokers about the topic, and tells what contradicts the settings. Nil when lines can be sent, or when no broker answers
+    /// and they wait; else why not. It takes some seconds where nobody answers.
+    package func checkTopic() throws(SidecarError) -> String? {
+        guard let kafka else { return nil }
         let wake = try system { () throws(SystemError) in try Wake() }
         let outcome = TopicCheck.run(
             settings.kafka, properties, window: settings.intake.windowBack, lineLimit: settings.intake.lineLimit,
@@ -139,17 +141,49 @@ package final class LineService {
         switch outcome {
         case .found(_, let limit, let warnings):
             for warning in warnings { tell(LineNews(.warn, "kafka-topic", [("reason", .string(warning))])) }
-            // A whole batch would be refused that is larger than the topic takes.
-            if let limit, limit < 1 << 20, properties["batch.size"] == nil {
-                properties["message.max.bytes"] = String(max(1000, limit))
-                properties["batch.size"] = String(max(1, limit / 2))
-            }
-        case .missing(let reason), .refused(let reason): throw .topic(reason)
+            if let limit { kafka.limitBatches(to: limit) }
+            return nil
+        case .missing(let reason), .refused(let reason): return reason
         case .unreachable(let reason):
             tell(
                 LineNews(
                     .warn, "kafka-unreachable",
                     [("reason", .string(reason)), ("advice", .string("lines wait in the spool until one does"))]))
+            return nil
         }
     }
+
+    // MARK: - Running
+
+    /// Starts the pipeline on a thread of its own; `onEnd` is called when it has ended.
+    package func start(
+        before: @escaping @Sendable () -> Void = {}, onEnd: @escaping @Sendable () -> Void = {}
+    ) throws(SidecarError) -> Threads.Handle {
+        try system { () throws(SystemError) in
+            try Threads.start("lines") { [self] in
+                before()
+                pipeline.run()
+                onEnd()
+            }
+        }
+    }
+
+    /// Runs the pipeline until it is done, or a signal ends it. True when nothing was left undone.
+    package func run(until signals: borrowing Signals) throws(SidecarError) -> Bool {
+        let done = try system { () throws(SystemError) in try Wake() }
+        let thread = try start(onEnd: { done.signal() })
+        while true {
+            let ready = Readiness.wait([done.number, signals.number], milliseconds: -1)
+            if ready[0] { break }
+            while let signal = signals.next() { if case .terminate = signal { pipeline.stop() } }
+        }
+        thread.join()
+        return pipeline.waiting == 0
+    }
+}
+
+private func system<Result: ~Copyable>(
+    _ body: () throws(SystemError) -> Result
+) throws(SidecarError) -> Result {
+    do throws(SystemError) { return try body() } catch { throw .system(error) }
 }

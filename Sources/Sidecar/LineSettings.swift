@@ -13,7 +13,7 @@ package struct LineSettings: Sendable {
     }
 
     package var files: [String] = []
-    package var unix = ""
+    package var unix: [(path: String, isDatagram: Bool)] = []
     package var http = true
     package var enriching = LineEnricher.Settings()
     package var attributing = LineAttributor.Settings()

@@ -10,6 +10,16 @@ extension SettingKey {
             settings, values throws(Unfit) in
             settings.lines.files = values
         },
+        SettingKey(
+            "logs.unix", "PATH|datagram:PATH", "a Unix socket to take lines on, a stream unless it says datagram",
+            repeats: true
+        ) { settings, values throws(Unfit) in
+            settings.lines.unix = values.map { value in
+                value.hasPrefix("datagram:")
+                    ? (String(value.dropFirst(9)), true)
+                    : (value.hasPrefix("stream:") ? String(value.dropFirst(7)) : value, false)
+            }
+        },
         SettingKey("logs.format", "auto|recommendation|json|logfmt|text", "what lines look like (auto)") {
             settings, values throws(Unfit) in
             settings.lines.enriching.format = values[0] == "auto" ? nil : try choice(values[0], also: "auto")
@@ -34,6 +44,13 @@ extension SettingKey {
                 )
             }
             settings.lines.enriching.zone = zone
+        },
+        SettingKey("logs.http", "on|off", "take lines by POST /v1/logs on the admin listener (on)") {
+            settings, values throws(Unfit) in
+            guard ["on", "off", "true", "false"].contains(values[0]) else {
+                throw Unfit("takes on or off, not \"\(values[0])\"")
+            }
+            settings.lines.http = values[0] == "on" || values[0] == "true"
         },
         SettingKey(
             "logs.to", "kafka|stdout|file:PATH|off", "where lines go (kafka when kafka.brokers is set)"

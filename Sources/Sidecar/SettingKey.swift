@@ -55,7 +55,7 @@ package struct SettingKey: Sendable {
 // MARK: - The keys
 
 extension SettingKey {
-    package static let all: [SettingKey] = serving + manifests + stamps + bounds + operation
+    package static let all: [SettingKey] = serving + manifests + stamps + bounds + lines + operation
 
     private static let serving: [SettingKey] = [
         SettingKey(

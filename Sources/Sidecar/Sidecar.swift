@@ -1,5 +1,6 @@
 import Admin
 import Crypto
+import Enrichment
 import Ledger
 import Provenance
 import Proxy
@@ -18,6 +19,10 @@ package struct Sidecar: ~Copyable {
     private let report: StatusReport
     /// Nil where it is switched off.
     private let admin: ListenerBox?
+    /// Nil where nothing is done with lines.
+    private let lines: LineService?
+    /// Nil where no lines are taken over HTTP.
+    private let posted: PostedLines.Box?
 
     /// Loads the manifests, opens the ledger and the addresses; nothing is served yet. The signals are the process's.
     package init(_ settings: SidecarSettings, dataDirectory: String) throws(SidecarError) {
@@ -43,6 +48,10 @@ package struct Sidecar: ~Copyable {
         fleet.board.publish(loader.table())
         // From here on signals are read; until then, however long hashing takes, they end the process as usual.
         let signals = try Self.system { () throws(SystemError) in try Signals() }
+        let posted = try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
+        let lines = try Self.openLines(settings, dataDirectory, posted, log)
+        self.lines = lines
+        self.posted = posted
         self.settings = settings
         self.accessLog = accessLog
         self.log = log
@@ -51,7 +60,32 @@ package struct Sidecar: ~Copyable {
         self.loader = loader
         self.fleet = fleet
         self.admin = admin
-        report = StatusReport(settings, proxy, loader: loader, fleet: fleet)
+        report = StatusReport(settings, proxy, loader: loader, fleet: fleet, lines: lines)
+    }
+
+    /// Nil where lines go nowhere.
+    private static func openLines(
+        _ settings: SidecarSettings, _ dataDirectory: String, _ posted: PostedLines.Box?, _ log: EventLog
+    ) throws(SidecarError) -> LineService? {
+        let destination = settings.lines.destination(otherwise: .off)
+        guard destination != .off else { return nil }
+        // A connection of its own, for the thread of its own.
+        let ledger: Ledger
+        do { ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
+        var lines = settings.lines
+        lines.attributing.commitLength = settings.commitLength
+        if case .after(let settle) = settings.settle { lines.attributing.settle = settle }
+        return try LineService(
+            lines, to: destination, index: LedgerIndex(ledger), dataDirectory: dataDirectory,
+            instance: settings.instance, endsWhenDone: false, tell: { log.write($0) },
+            sources: { instance, settings throws(SidecarError) in
+                var sources = try LineService.unixSources(settings)
+                if !settings.files.isEmpty {
+                    sources.append(try LineService.fileSource(settings, instance, endsAtEnd: false))
+                }
+                if let posted { sources.append(PostedLines(posted, lineLimit: settings.intake.lineLimit)) }
+                return sources
+            })
     }
 
     private static func system<Result: ~Copyable>(
@@ -97,23 +131,66 @@ package struct Sidecar: ~Copyable {
     package consuming func run() throws(SidecarError) {
         let report = report
         let routes = AdminRoutes(
-            token: settings.adminToken, readiness: { report.readiness() }, status: { report.status() })
-        let server = try Self.system { () throws(SystemError) in try AdminServer(routes) }
+            token: settings.adminToken, takesLines: posted != nil, readiness: { report.readiness() },
+            status: { report.status() })
+        let server = try makeServer(routes)
         loader.attach(fleet.board)
         let loader = loader
         let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
         let workers = try fleet.start()
-        var serving: AdminThread?
+        let delivering = try startLines()
+        var serving: ThreadBox?
         if let admin { serving = try Self.serve(admin, server) }
         logStart(admin: admin?.name)
         let isClean = supervise()
-        server.stop()
         loader.stop()
         workers.joinAll()
+        // Lines that were taken are delivered for as long as the drain lasts; what is left stays in the spool.
+        lines?.pipeline.stop()
+        delivering?.join()
+        server.stop()
         // Not waited for: it may be hashing gigabytes, and leaves nothing half done.
         _ = consume loading
         serving?.join()
         logEnd(isClean: isClean)
+    }
+
+    private borrowing func makeServer(_ routes: AdminRoutes) throws(SidecarError) -> AdminServer {
+        let box = posted
+        let holder = ServerHolder()
+        let server = try Self.system { () throws(SystemError) in
+            try AdminServer(routes) { lines, number in
+                guard let server = holder.server else { return }
+                guard let box else { return }
+                box.put(lines) { outcome in server.finish(number, Self.response(outcome)) }
+            }
+        }
+        holder.server = server
+        return server
+    }
+
+    private static func response(_ outcome: PostedLines.Outcome) -> AdminResponse {
+        switch outcome {
+        case .taken: AdminResponse(status: 204, contentType: "", body: [])
+        case .noRoom:
+            .problem(
+                503, "Service Unavailable", "there is no room for the lines, and none of them was taken: send them again later",
+                fields: [("Retry-After", "5")])
+        }
+    }
+
+    private borrowing func startLines() throws(SidecarError) -> ThreadBox? {
+        guard let lines else { return nil }
+        let log = log
+        return ThreadBox(
+            try lines.start(before: {
+                // Not waited for before serving: responses do not depend on Kafka.
+                do throws(SidecarError) {
+                    if let refusal = try lines.checkTopic() {
+                        log.write(.error, "kafka-topic", [("reason", .string(refusal))])
+                    }
+                } catch { log.write(.warn, "kafka-topic", [("reason", .string(error.description))]) }
+            }))
     }
 
     private static func openAdmin(_ settings: SidecarSettings) throws(SidecarError) -> ListenerBox? {
@@ -134,8 +211,8 @@ package struct Sidecar: ~Copyable {
         } catch { throw .listen(key: key, error) }
     }
 
-    private static func serve(_ listener: ListenerBox, _ server: AdminServer) throws(SidecarError) -> AdminThread {
-        AdminThread(
+    private static func serve(_ listener: ListenerBox, _ server: AdminServer) throws(SidecarError) -> ThreadBox {
+        ThreadBox(
             try system { () throws(SystemError) in
                 try Threads.start("admin") { listener.withListener { server.run(on: $0) } }
             })
@@ -222,8 +299,14 @@ private final class ListenerBox: @unchecked Sendable {
     func withListener(_ body: (borrowing Listener) -> Void) { body(listener) }
 }
 
-/// The thread of the admin listener, to wait for.
-private final class AdminThread {
+/// The server, for the closure that it is made with.
+private final class ServerHolder: @unchecked Sendable {
+    /// Set before anything is served.
+    weak var server: AdminServer?
+}
+
+/// A thread, to wait for.
+private final class ThreadBox {
     private var handle: Threads.Handle?
 
     init(_ handle: consuming Threads.Handle) { self.handle = consume handle }

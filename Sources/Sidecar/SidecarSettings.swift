@@ -56,6 +56,11 @@ package struct SidecarSettings: Sendable {
 
     package init() {}
 
+    /// Whether lines are taken over HTTP.
+    var takesPostedLines: Bool {
+        lines.http && adminListen != "off" && lines.destination(otherwise: .off) != .off
+    }
+
     /// The variants, in the order in which they were named.
     var variants: [String] {
         var names: [String] = []

@@ -1,4 +1,5 @@
 import Admin
+import Enrichment
 import Provenance
 import Proxy
 import Runtime
@@ -9,13 +10,17 @@ struct StatusReport: Sendable {
     private let proxy: ProxySettings
     private let loader: ActivationLoader
     private let fleet: WorkerFleet
+    private let lines: LineService?
     private let started = Clock.now()
 
-    init(_ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet) {
+    init(
+        _ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet, lines: LineService?
+    ) {
         self.settings = settings
         self.proxy = proxy
         self.loader = loader
         self.fleet = fleet
+        self.lines = lines
     }
 
     // MARK: - Readiness
@@ -63,6 +68,7 @@ struct StatusReport: Sendable {
                 .init("failed_reloads", .integer(loader.failureCount)),
                 .init("connections", .integer(totals.clients)),
                 .init("upstream_connections", .integer(totals.upstreams)), .init("totals", Self.counters(totals)),
+                .init("lines", lines.map { $0.pipeline.status.json } ?? .null),
                 .init(
                     "workers",
                     .array(

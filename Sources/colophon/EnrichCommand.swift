@@ -1,5 +1,4 @@
 import Enrichment
-import Glibc
 import Ledger
 import Provenance
 import Runtime
@@ -66,13 +65,16 @@ extension Command {
             try apply(key, values, to: &settings, arguments)
         }
         let index = try Lookup.index(arguments)
-        switch settings.lines.destination(otherwise: .standardOutput) {
-        case .kafka: return try publish(settings, index, arguments)
-        case .standardOutput: return try filter(settings.lines, index, STDOUT_FILENO, "standard output", arguments)
-        case .file(let path):
-            let file = try CommandError.wrap { () throws(SystemError) in try LogFile(path) }
-            return try filter(settings.lines, index, file.number, path, arguments)
+        let destination = settings.lines.destination(otherwise: .standardOutput)
+        let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty
+        switch destination {
+        case .standardOutput where isPipe:
+            return try filter(settings.lines, index, Pipes.standardOutput, "standard output", arguments)
+        case .file(let path) where isPipe:
+            let file = try CommandError.wrap { () throws(SystemError) in try RawFile.open(path, .append) }
+            return try filter(settings.lines, index, file, path, arguments)
         case .auto, .off: throw arguments.usage("--to off leaves nothing to do")
+        default: return try pass(settings, destination, index, arguments)
         }
     }
 
@@ -89,8 +91,8 @@ extension Command {
     ) throws(CommandError) -> ExitCode {
         let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing))
         var run = LineFilter(
-            enricher, from: STDIN_FILENO, to: output, named: name, lineLimit: settings.intake.lineLimit)
-        let size = try? RawFile.status(of: STDIN_FILENO, "standard input")
+            enricher, from: Pipes.standardInput, to: output, named: name, lineLimit: settings.intake.lineLimit)
+        let size = try? RawFile.status(of: Pipes.standardInput, "standard input")
         let bar = ProgressBar("enriching", total: size?.isRegular == true ? size?.size ?? 0 : 0, unit: .bytes)
         defer { bar.finish() }
         try CommandError.wrap { () throws(SystemError) in try run.run { bar.advance(by: Int64($0)) } }
@@ -103,10 +105,11 @@ extension Command {
         complain(arguments.wantsJSON ? report.json : "colophon: " + report.text)
     }
 
-    // MARK: - To Kafka
+    // MARK: - Through the spool
 
-    private static func publish(
-        _ settings: SidecarSettings, _ index: any ManifestIndex, _ arguments: Arguments
+    private static func pass(
+        _ settings: SidecarSettings, _ destination: LineSettings.Destination, _ index: any ManifestIndex,
+        _ arguments: Arguments
     ) throws(CommandError) -> ExitCode {
         let log = EventLog(format: .text, level: .info)
         let directory = try arguments.dataDirectory(for: .change)
@@ -114,27 +117,31 @@ extension Command {
         let once = arguments.has("once")
         guard !once || !settings.lines.files.isEmpty else { throw arguments.usage("--once goes with --files") }
         let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
-        let service: LineService
         do throws(SidecarError) {
-            service = try LineService(
-                settings.lines, index: index, dataDirectory: directory, instance: name,
+            let service = try LineService(
+                settings.lines, to: destination, index: index, dataDirectory: directory, instance: name,
                 endsWhenDone: true, tell: { log.write($0) },
                 sources: { instance, settings throws(SidecarError) in
-                    guard !settings.files.isEmpty else {
-                        return [StandardInput(STDIN_FILENO, lineLimit: settings.intake.lineLimit)]
+                    var sources = try LineService.unixSources(settings)
+                    if !settings.files.isEmpty {
+                        sources.append(try LineService.fileSource(settings, instance, endsAtEnd: once))
                     }
-                    return [try LineService.fileSource(settings, instance, endsAtEnd: once)]
+                    if sources.isEmpty {
+                        sources.append(StandardInput(Pipes.standardInput, lineLimit: settings.intake.lineLimit))
+                    }
+                    return sources
                 })
+            if let refusal = try service.checkTopic() { throw .topic(refusal) }
+            let isWhole = try service.run(until: signals)
+            var report = LineReport(service.pipeline.counters, problem: service.pipeline.ledgerProblem)
+            report.delivered = service.pipeline.delivered
+            report.waiting = service.pipeline.waiting
+            report.dead = service.pipeline.dead
+            self.report(report, arguments)
+            return isWhole && report.dead == 0 ? .fine : .failed
         } catch {
             throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)
         }
-        let isWhole = service.run(until: signals)
-        var report = LineReport(service.pipeline.counters, problem: nil)
-        report.delivered = service.pipeline.delivered
-        report.waiting = service.pipeline.waiting
-        report.dead = service.pipeline.dead
-        self.report(report, arguments)
-        return isWhole && report.dead == 0 ? .fine : .failed
     }
 }
 

@@ -43,7 +43,7 @@ struct LineReport {
         ])
         if !how.isEmpty { parts.append("attribution: \(how)") }
         if let delivered {
-            parts.append("\(Figures.grouped(Int64(clamping: delivered))) acknowledged by Kafka")
+            parts.append("\(Figures.grouped(Int64(clamping: delivered))) delivered")
             if waiting > 0 { parts.append("\(Figures.grouped(waiting)) wait in the spool for the next start") }
         }
         if let problem { parts.append("the ledger could not always be asked: \(problem.onOneLine)") }

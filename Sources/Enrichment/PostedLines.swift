@@ -1,0 +1,92 @@
+import Provenance
+import Runtime
+import Synchronization
+
+/// Lines that came over HTTP. A body is taken whole or not at all, and answered when the disk has it.
+package final class PostedLines: LineSource {
+    package enum Outcome: Sendable {
+        case taken
+        /// There was no room for it in time; nothing of it was taken.
+        case noRoom
+    }
+
+    /// What other threads hand over: a lock for each body, not for each line.
+    package final class Box: Sendable {
+        fileprivate let bodies = Mutex<[Body]>([])
+        fileprivate let wake: Wake
+
+        package init() throws(SystemError) { wake = try Wake() }
+
+        /// Any thread may call it. `done` is called by another one.
+        package func put(_ bytes: [UInt8], _ done: @escaping @Sendable (Outcome) -> Void) {
+            let body = Body(bytes: bytes, since: Clock.monotonic(), done: done)
+            bodies.withLock { $0.append(body) }
+            wake.signal()
+        }
+    }
+
+    fileprivate struct Body: Sendable {
+        let bytes: [UInt8]
+        let since: Int64
+        let done: @Sendable (Outcome) -> Void
+    }
+
+    package let name: StaticString = "http"
+    private let box: Box
+    private let lineLimit: Int
+    private var waiting: [Body] = []
+    /// Taken, and not yet on the disk.
+    private var unsynced: [@Sendable (Outcome) -> Void] = []
+    package private(set) var refused: UInt64 = 0
+
+    /// How long a body waits for room.
+    private static let patience: Int64 = 5_000_000
+
+    package init(_ box: Box, lineLimit: Int) {
+        self.box = box
+        self.lineLimit = lineLimit
+    }
+
+    package func descriptors(hasRoom: Bool) -> [Int32] { [box.wake.number] }
+    package var isAtEnd: Bool { false }
+    package var wantsSync: Bool { !unsynced.isEmpty }
+    package var wakeAt: Int64? { waiting.first.map { $0.since + Self.patience } }
+
+    package var figures: [(name: String, value: Int)] {
+        [("waiting_bodies", waiting.count), ("refused_bodies", Int(refused))]
+    }
+
+    package func pull(_ intake: LineIntake) {
+        box.wake.clear()
+        waiting += box.bodies.withLock { list in
+            defer { list.removeAll() }
+            return list
+        }
+        while let body = waiting.first {
+            guard intake.hasRoom(forBody: body.bytes) else { break }
+            waiting.removeFirst()
+            var cutter = LineCutter(limit: lineLimit)
+            body.bytes.withUnsafeBytes { bytes in
+                cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
+            }
+            cutter.finish { piece, line in intake.take(piece, line, from: self) }
+            unsynced.append(body.done)
+        }
+        let now = Clock.monotonic()
+        while let oldest = waiting.first, now - oldest.since >= Self.patience {
+            refused += 1
+            oldest.done(.noRoom)
+            waiting.removeFirst()
+        }
+    }
+
+    package func spooled() {
+        for done in unsynced { done(.taken) }
+        unsynced.removeAll()
+    }
+
+    package func stop() {
+        for body in waiting { body.done(.noRoom) }
+        waiting.removeAll()
+    }
+}
