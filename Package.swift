@@ -75,6 +75,10 @@ let package = Package(
             name: "TraceTests",
             dependencies: ["colophon", "Trace", "Ledger", "Provenance", "Crypto", "Runtime", "TestSupport"],
             swiftSettings: strict),
+        .testTarget(
+            name: "EnrichmentTests",
+            dependencies: ["Enrichment", "Provenance", "Crypto", "Kafka", "Checksum", "Runtime", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "TestSupport"], swiftSettings: strict),
         .testTarget(

@@ -24,21 +24,22 @@ package final class LineAttributor {
         static let unknown = Verdict(stamp: .none, attribution: .unknown)
     }
 
-    /// A manifest's life in one variant, as far as it is known.
+    /// A manifest's life in one variant, as far as it is known; or a time in which nothing was live.
     private final class Live {
         /// The variant as lines spell it.
         let name: [UInt8]
-        let stamp: LineStamp
+        /// Nil where nothing was live.
+        let stamp: LineStamp?
         let from: Instant
         let until: Instant?
         /// Whether another manifest was live before.
         let hasPrevious: Bool
 
-        init(_ name: [UInt8], _ stamp: LineStamp, _ interval: LiveInterval, hasPrevious: Bool) {
+        init(_ name: [UInt8], _ stamp: LineStamp?, from: Instant, until: Instant?, hasPrevious: Bool) {
             self.name = name
             self.stamp = stamp
-            from = interval.from
-            until = interval.until
+            self.from = from
+            self.until = until
             self.hasPrevious = hasPrevious
         }
 
@@ -100,8 +101,9 @@ package final class LineAttributor {
             if facts.isRepeated { return Verdict(stamp: .none, attribution: .unknown, isKept: true) }
             if facts.namesManifest { return try named(line, facts) }
             if let id = facts.requestID, let verdict = try byRequest(line, id, facts) { return verdict }
-            guard let live = try live(line, facts) else { return .unknown }
-            return atMost(facts.attribution, line, Verdict(stamp: live.stamp, attribution: sureness(live, facts)))
+            let live = try live(line, facts)
+            guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
+            return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: sureness(live, facts)))
         } catch {
             note(error)
             return !facts.namesManifest ? .unknown : Verdict(stamp: .none, attribution: .unknown, isKept: true)
@@ -206,11 +208,11 @@ package final class LineAttributor {
 
     // MARK: - Variant and time
 
-    private func live(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Live? {
+    private func live(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Live {
         let time = facts.time ?? Instant(microseconds: .max)
         let range = facts.variant?.range ?? 0..<0
         for live in lives where live.contains(time) && line.hasBytes(live.name, in: range) { return live }
-        guard let found = try lookUp(facts.variant?.text(line), line.array(range), time) else { return nil }
+        let found = try lookUp(facts.variant?.text(line), line.array(range), time)
         if lives.count >= Self.mostLives { lives.removeLast() }
         lives.insert(found, at: 0)
         return found
@@ -218,7 +220,8 @@ package final class LineAttributor {
 
     private func lookUp(
         _ named: String?, _ name: [UInt8], _ time: Instant
-    ) throws(ManifestIndexError) -> Live? {
+    ) throws(ManifestIndexError) -> Live {
+        let forever = Instant(microseconds: .min)
         let key = ByteKey(named ?? "")
         let variant: String?
         if let known = variants[key] {
@@ -228,12 +231,14 @@ package final class LineAttributor {
             if variants.count >= Self.mostRemembered { variants.removeAll(keepingCapacity: true) }
             variants[key] = .some(variant)
         }
-        guard let variant, let (indexed, interval) = try index.live(variant: variant, at: time),
-            let stamp = stamp(indexed.manifest)
-        else { return nil }
-        let before = interval.from.advanced(by: -1)
-        let hasPrevious = try index.live(variant: variant, at: before).map { $0.1.from < interval.from } ?? false
-        return Live(name, stamp, interval, hasPrevious: hasPrevious)
+        guard let variant, let first = try index.firstLive(variant: variant) else {
+            return Live(name, nil, from: forever, until: nil, hasPrevious: false)
+        }
+        guard first <= time, let (indexed, interval) = try index.live(variant: variant, at: time) else {
+            return Live(name, nil, from: forever, until: first, hasPrevious: false)
+        }
+        let stamp = stamp(indexed.manifest)
+        return Live(name, stamp, from: interval.from, until: interval.until, hasPrevious: first < interval.from)
     }
 
     /// A line near an activation may be of either side.

@@ -189,13 +189,18 @@ extension Spool {
 
     /// Everything before `sequence` is delivered: it is never read again, and whole segments of it are removed.
     package mutating func acknowledge(_ sequence: Int64) {
-        guard sequence > cursor.sequence else { return }
-        cursor.sequence = sequence
+        guard sequence > cursor.sequence || !isCursorWritten else { return }
+        cursor.sequence = max(sequence, cursor.sequence)
         cursor.count += 1
         let bytes = SpoolFormat.write(cursor)
         let offset = Int(cursor.count % Int64(SpoolFormat.cursorSlots)) * SpoolFormat.headSize
-        do throws(SystemError) { try Self.put(bytes, cursorFile, offset, storage) } catch {
-            // Then a little more is sent again after the next start.
+        do throws(SystemError) {
+            try Self.put(bytes, cursorFile, offset, storage)
+            isCursorWritten = true
+        } catch {
+            // Until it succeeds, a little more would be sent again after a start.
+            isCursorWritten = false
+            cursor.count -= 1
             news.failures += 1
         }
         removeDelivered()
@@ -216,6 +221,8 @@ extension Spool {
             let isLast = segments.count == 1
             // The one that is written to stays until it is worth the trouble.
             if isLast, hasUnsynced || oldest.size < settings.segment / 4 { return }
+            // Without the segment only the cursor knows which numbers were given out.
+            guard (try? storage.sync(cursorFile)) != nil, isCursorWritten else { return }
             if reading.segment == oldest.name { leave() }
             if let file = oldest.file { storage.close(file) }
             segments.removeFirst()

@@ -107,14 +107,15 @@ extension Spool {
         if let index = segments.indices.last {
             reading.sequence = segments[index].first
             let (end, size) = try scan(segments[index])
-            if segments[index].size > size {
-                news.torn += UInt64(segments[index].size - size)
-                do throws(SystemError) {
-                    let file = try storage.open(segments[index].name)
-                    defer { storage.close(file) }
-                    try storage.truncate(file, to: size)
-                } catch { throw .system(error) }
-            }
+            news.torn += UInt64(segments[index].size - size)
+            do throws(SystemError) {
+                let file = try storage.open(segments[index].name)
+                defer { storage.close(file) }
+                if segments[index].size > size { try storage.truncate(file, to: size) }
+                // What a killed process wrote was perhaps never synced, and is about to be handed on.
+                try storage.sync(file)
+                try storage.syncNames()
+            } catch { throw .system(error) }
             segments[index].end = end
             segments[index].size = size
             next = end

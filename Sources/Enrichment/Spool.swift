@@ -38,7 +38,9 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     var adopted: [Range<Int64>] = []
 
     var cursor: SpoolFormat.Cursor
-    var cursorFile: Int32
+    let cursorFile: Int32
+    /// Whether the file says what the cursor is.
+    var isCursorWritten = true
     package internal(set) var news = SpoolNews()
 
     /// The number that the next record gets.

@@ -27,7 +27,9 @@ enum SpoolFormat {
         let generation: String
     }
 
-    static func write(_ head: Head) -> [UInt8] { slot(magic, head.first, 0, head.generation) }
+    static func write(_ head: Head, version: UInt32 = version) -> [UInt8] {
+        slot(magic, head.first, 0, head.generation, version)
+    }
 
     enum HeadFault: Error {
         case damaged
@@ -36,9 +38,8 @@ enum SpoolFormat {
 
     static func readHead(_ bytes: UnsafeRawBufferPointer) throws(HeadFault) -> Head {
         guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic) else { throw .damaged }
-        let version = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
+        guard let (version, first, _, generation) = read(bytes, magic) else { throw .damaged }
         guard version == Self.version else { throw .version(version) }
-        guard let (first, _, generation) = read(bytes, magic) else { throw .damaged }
         return Head(first: first, generation: generation)
     }
 
@@ -51,14 +52,16 @@ enum SpoolFormat {
     }
 
     static func write(_ cursor: Cursor) -> [UInt8] {
-        slot(cursorMagic, cursor.sequence, cursor.count, cursor.generation)
+        slot(cursorMagic, cursor.sequence, cursor.count, cursor.generation, version)
     }
 
     static func readCursor(_ bytes: UnsafeRawBufferPointer) -> Cursor? {
         var best: Cursor?
         for index in 0..<cursorSlots where bytes.count >= (index + 1) * headSize {
             let slot = UnsafeRawBufferPointer(rebasing: bytes[index * headSize..<(index + 1) * headSize])
-            guard let (sequence, count, generation) = read(slot, cursorMagic) else { continue }
+            guard let (version, sequence, count, generation) = read(slot, cursorMagic), version == Self.version else {
+                continue
+            }
             if best.map({ count > $0.count }) ?? true {
                 best = Cursor(count: count, sequence: sequence, generation: generation)
             }
@@ -66,9 +69,12 @@ enum SpoolFormat {
         return best
     }
 
-    // Both are: 8 bytes of magic, version, two numbers, 26 letters of a ULID, and a checksum over all of that at the end.
+    // Both are, in every version: 8 bytes of magic, the version, two numbers, 26 letters of a ULID, and at the end a checksum over all
+    // of that.
 
-    private static func slot(_ magic: [UInt8], _ number: Int64, _ count: Int64, _ generation: String) -> [UInt8] {
+    private static func slot(
+        _ magic: [UInt8], _ number: Int64, _ count: Int64, _ generation: String, _ version: UInt32
+    ) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: headSize)
         bytes.replaceSubrange(0..<8, with: magic)
         bytes.withUnsafeMutableBytes { raw in
@@ -84,13 +90,13 @@ enum SpoolFormat {
 
     private static func read(
         _ bytes: UnsafeRawBufferPointer, _ magic: [UInt8]
-    ) -> (number: Int64, count: Int64, generation: String)? {
+    ) -> (version: UInt32, number: Int64, count: Int64, generation: String)? {
         guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic),
-            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self)) == version,
             UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 60, as: UInt32.self))
                 == Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[0..<60]))
         else { return nil }
         return (
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self)),
             Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: Int64.self)),
             Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: Int64.self)),
             String(decoding: bytes[32..<58], as: UTF8.self)

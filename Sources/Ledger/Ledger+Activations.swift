@@ -71,6 +71,17 @@ extension Ledger {
         }.first
     }
 
+    /// When anything was active for `variant` for the first time; nil when nothing ever was.
+    package func firstActivation(of variant: String) throws(LedgerError) -> Instant? {
+        try sqlite { () throws(SQLiteError) in
+            let statement = try statement(.firstActivation)
+            defer { statement.reset() }
+            try statement.bind(1, variant)
+            guard try statement.step() else { return nil }
+            return statement.optionalInteger(0).map(Instant.init(microseconds:))
+        }
+    }
+
     /// All activations, of one variant or of all, the last one first.
     package func history(of variant: String?, after cursor: Int64?, limit: Int) throws(LedgerError) -> Page<Activation>
     {

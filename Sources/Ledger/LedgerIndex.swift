@@ -44,6 +44,10 @@ package struct LedgerIndex: ManifestIndex {
         }
     }
 
+    package func firstLive(variant: String) throws(ManifestIndexError) -> Instant? {
+        do { return try ledger.firstActivation(of: variant) } catch { throw ManifestIndexError(error) }
+    }
+
     package func variants() throws(ManifestIndexError) -> [String] {
         do { return try ledger.variants() } catch { throw ManifestIndexError(error) }
     }

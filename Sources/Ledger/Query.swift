@@ -84,6 +84,7 @@ enum Query: String {
     case historyOfVariant = """
         SELECT * FROM intervals WHERE variant = ?3 AND id < ?1 ORDER BY active_from DESC LIMIT ?2
         """
+    case firstActivation = "SELECT min(active_from) FROM activations WHERE variant = ?1"
     case nextVariant = "SELECT min(variant) FROM activations WHERE variant > ?1"
 
     // Rebuilding.

@@ -15,6 +15,9 @@ package protocol ManifestIndex {
     /// The variants that ever had an activation.
     func variants() throws(ManifestIndexError) -> [String]
 
+    /// When anything was live for `variant` for the first time; nil when nothing ever was.
+    func firstLive(variant: String) throws(ManifestIndexError) -> Instant?
+
     /// What was live for `variant` at `time`.
     func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)?
 }

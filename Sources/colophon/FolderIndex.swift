@@ -67,10 +67,14 @@ struct FolderIndex: ManifestIndex {
 
     func intervals(of manifest: IndexedManifest, limit: Int) throws(ManifestIndexError) -> [LiveInterval] { [] }
 
+    func firstLive(variant: String) throws(ManifestIndexError) -> Instant? { isActive ? Self.always : nil }
+
+    private static let always = Instant(microseconds: .min / 2)
+
     func variants() throws(ManifestIndexError) -> [String] { isActive ? [SidecarSettings.onlyVariant] : [] }
 
     func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)? {
         guard isActive, let only = manifests.first else { return nil }
-        return (only, LiveInterval(variant: variant, from: Instant(microseconds: .min / 2), until: nil))
+        return (only, LiveInterval(variant: variant, from: Self.always, until: nil))
     }
 }

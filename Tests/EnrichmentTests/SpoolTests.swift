@@ -1,0 +1,292 @@
+import Provenance
+import Runtime
+import TestSupport
+import Testing
+
+@testable import Enrichment
+
+/// The spool over a disk that fails by lot. A failure names its seed: `COLOPHON_SEED=… make test` runs that one alone.
+@Suite("The spool")
+struct SpoolTests {
+    /// A record whose value is `text`.
+    static func record(
+        _ text: String, source: UInt32, stamp: UInt32 = 0, in memory: UnsafeMutableRawBufferPointer
+    ) -> LineRecord {
+        let record = LineRecord(base: memory.baseAddress.unsafelyUnwrapped)
+        let bytes = Array(text.utf8)
+        record.fill(.line, valueCount: bytes.count, attribution: .inferred, key: 0..<min(3, bytes.count), position: 7)
+        record.source = source
+        record.stamp = stamp
+        UnsafeMutableRawBufferPointer(rebasing: memory[LineRecord.headerSize...]).copyBytes(from: bytes)
+        return record
+    }
+
+    static func open(_ disk: SimulatedDisk, _ settings: SpoolSettings = small) throws(SpoolError) -> Spool<SimulatedDisk> {
+        try Spool.open(disk, settings, Definitions()) { () throws(SystemError) in
+            "01M7ZH8AF7A2ZZ7TK6TAF7AX\(disk.chance.draw(10))\(disk.chance.draw(10))"
+        }
+    }
+
+    static let small: SpoolSettings = {
+        var settings = SpoolSettings()
+        settings.segment = 2048
+        settings.bytes = 64 << 10
+        settings.unsynced = 16 << 10
+        return settings
+    }()
+
+    /// Everything that can be read now.
+    static func readAll(_ spool: inout Spool<SimulatedDisk>) -> [(sequence: Int64, text: String)] {
+        var found: [(sequence: Int64, text: String)] = []
+        spool.read { one in
+            found.append((one.sequence, String(decoding: one.record.value, as: UTF8.self)))
+            return true
+        }
+        return found
+    }
+
+    static func sync(_ spool: inout Spool<SimulatedDisk>) {
+        let isSynced = spool.sync()
+        #expect(isSynced)
+    }
+
+    static func withMemory<Result>(_ body: (UnsafeMutableRawBufferPointer) throws -> Result) rethrows -> Result {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
+        defer { memory.deallocate() }
+        return try body(memory)
+    }
+
+    @Test("what was appended is read in order, only when it is synced, with its source and manifest")
+    func keepsOrder() throws {
+        let disk = SimulatedDisk(seed: 1)
+        var spool = try Self.open(disk)
+        let source = spool.definitions.source(Array("http/x".utf8))
+        Self.withMemory { memory in
+            for number in 0..<100 { spool.append(Self.record("line \(number)", source: source, in: memory)) }
+            let early = Self.readAll(&spool)
+            #expect(early.isEmpty)
+            Self.sync(&spool)
+            var found: [String] = []
+            spool.read { one in
+                found.append(String(decoding: one.record.value, as: UTF8.self))
+                #expect(one.source == source)
+                #expect(one.record.key.map { String(decoding: $0, as: UTF8.self) } == "lin")
+                #expect(one.record.position == 7 && one.record.attribution == .inferred)
+                return true
+            }
+            #expect(found == (0..<100).map { "line \($0)" })
+        }
+    }
+
+    @Test("what was not acknowledged is there after a restart, what was is not, and delivered segments are gone")
+    func survivesRestarts() throws {
+        let disk = SimulatedDisk(seed: 2)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            for number in 0..<100 {
+                spool.append(Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
+                if number % 10 == 9 { Self.sync(&spool) }
+            }
+            let files = try disk.names().count
+            _ = Self.readAll(&spool)
+            spool.acknowledge(60)
+            let left = try disk.names().count
+            #expect(left < files)
+            disk.kill()
+            var again = try Self.open(disk)
+            let (generation, recovered) = (again.generation, again.news.recovered)
+            let before = spool.generation
+            #expect(generation == before)
+            #expect(recovered == 40)
+            let found = Self.readAll(&again)
+            #expect(found.map(\.sequence) == Array(60..<100))
+            #expect(found.map(\.text) == (60..<100).map { "line \($0)" })
+        }
+    }
+
+    @Test("a record that was changed on the disk is counted as lost, and those of other segments are not")
+    func noticesDamage() throws {
+        let disk = SimulatedDisk(seed: 3)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            for number in 0..<60 {
+                spool.append(Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
+                Self.sync(&spool)
+            }
+            let segments = try disk.names().filter { $0.hasSuffix(".segment") }
+            #expect(segments.count >= 3)
+            disk.damage(segments[0], at: 700)
+            let found = Self.readAll(&spool)
+            let lost = Int(spool.news.lost)
+            #expect(lost > 0)
+            #expect(found.count + lost == 60)
+            #expect(found.last?.text == "line 59")
+        }
+    }
+
+    @Test("a spool of a later version is refused, and a segment that is no spool is put aside")
+    func refusesOthers() throws {
+        let disk = SimulatedDisk(seed: 4)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            spool.append(Self.record("one", source: spool.definitions.source([1]), in: memory))
+            Self.sync(&spool)
+        }
+        let name = try #require(try disk.names().first { $0.hasSuffix(".segment") })
+        disk.kill()
+        disk.damage(name, at: 40)
+        let again = try Self.open(disk)
+        let setAside = again.news.setAside
+        #expect(setAside == [name])
+        let names = try disk.names()
+        #expect(names.contains(name + ".damaged"))
+
+        let other = SimulatedDisk(seed: 5)
+        let file = try other.create("0000000000000000.segment")
+        let head = SpoolFormat.write(
+            SpoolFormat.Head(first: 0, generation: "01M7ZH8AF7A2ZZ7TK6TAF7AXSV"), version: 2)
+        try other.write(head, to: file)
+        other.kill()
+        #expect(throws: SpoolError.self) { _ = try Self.open(other) }
+    }
+
+    @Test("a full spool has no room, and has some again when its lines are delivered")
+    func isBounded() throws {
+        let disk = SimulatedDisk(seed: 6)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            var count = 0
+            while spool.hasRoom(for: 40) {
+                spool.append(Self.record("a line of forty bytes, more or less ….", source: spool.definitions.source([1]), in: memory))
+                Self.sync(&spool)
+                count += 1
+                if count > 10_000 { break }
+            }
+            #expect(count > 300 && count < 1000)
+            let full = spool.bytes
+            #expect(full <= Self.small.bytes)
+            _ = Self.readAll(&spool)
+            spool.acknowledge(spool.synced)
+            let (hasRoom, left) = (spool.hasRoom(for: 40), spool.bytes)
+            #expect(hasRoom && left < 8192)
+        }
+    }
+
+    @Test("adopted records are passed over, once")
+    func passesOverAdopted() throws {
+        let disk = SimulatedDisk(seed: 7)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            for number in 0..<30 {
+                spool.append(Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
+            }
+            spool.adopt(10..<20)
+            Self.sync(&spool)
+            let found = Self.readAll(&spool).map(\.sequence)
+            #expect(found == Array(0..<10) + Array(20..<30))
+        }
+    }
+
+    // MARK: - Simulation
+
+    /// Appends, syncs, reads, acknowledges, fails, is killed and loses power, by lot.
+    static func run(seed: UInt64) throws -> [String] {
+        let disk = SimulatedDisk(seed: seed)
+        var chance = Chance(seed: seed ^ 0xABCD)
+        var problems: [String] = []
+        /// What was handed on under each number of each generation: never two things under one.
+        var named: [String: String] = [:]
+        /// Not acknowledged: by number, and whether the disk has it for sure.
+        var owed: [Int64: (text: String, isSynced: Bool)] = [:]
+        var acknowledged: Int64 = 0
+        var serial = 0
+        var isCursorOld = false
+        var spool = try open(disk)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 8)
+        defer { memory.deallocate() }
+        var readUpTo: Int64 = 0
+        func note(_ found: [(sequence: Int64, text: String)], _ generation: String) {
+            for one in found {
+                let name = "\(generation):\(one.sequence)"
+                if let before = named[name], before != one.text { problems.append("\(name) is \(before) and \(one.text)") }
+                named[name] = one.text
+                if one.sequence >= acknowledged, owed[one.sequence]?.text != one.text {
+                    problems.append("\(one.sequence) is \(one.text), not \(owed[one.sequence]?.text ?? "nothing")")
+                }
+            }
+            for (left, right) in zip(found, found.dropFirst()) where right.sequence != left.sequence + 1 {
+                problems.append("\(left.sequence) is followed by \(right.sequence)")
+            }
+        }
+        for _ in 0..<400 {
+            switch chance.draw(20) {
+            case 0..<8:
+                serial += 1
+                let text = "line \(serial) " + String(repeating: "x", count: chance.draw(200))
+                guard spool.hasRoom(for: text.utf8.count) else { break }
+                let source = spool.definitions.source(Array("s\(chance.draw(3))".utf8))
+                owed[spool.append(record(text, source: source, in: memory))] = (text, false)
+            case 8..<11: spool.write()
+            case 11..<14:
+                if spool.sync() { for key in owed.keys { owed[key]?.isSynced = true } }
+            case 14..<17:
+                let found = readAll(&spool)
+                note(found, spool.generation)
+                if let last = found.last { readUpTo = last.sequence + 1 }
+            case 17:
+                guard readUpTo > acknowledged else { break }
+                acknowledged += Int64(chance.draw(Int(readUpTo - acknowledged) + 1))
+                spool.acknowledge(acknowledged)
+                isCursorOld = !spool.isCursorWritten
+                for key in owed.keys where key < acknowledged { owed[key] = nil }
+            case 18:
+                disk.writeFaults = chance.percent(50) ? 30 : 0
+                disk.syncFaults = chance.percent(50) ? 30 : 0
+            default:
+                guard chance.percent(25) else { break }
+                disk.writeFaults = 0
+                disk.syncFaults = 0
+                let isPower = chance.percent(50)
+                // A kill leaves what was written; only what was never written is gone with the process.
+                let isWritten = spool.write()
+                let lastWritten = isWritten ? spool.next : spool.synced
+                if isPower { disk.cutPower() } else { disk.kill() }
+                spool = try open(disk)
+                let found = readAll(&spool)
+                for key in owed.keys.sorted() where !isPower && key < lastWritten || owed[key]?.isSynced == true {
+                    if !found.contains(where: { $0.sequence == key && $0.text == owed[key]?.text }) {
+                        problems.append("\(key) is gone after \(isPower ? "a power cut" : "a kill")")
+                    }
+                }
+                // What came back is owed from now on, and what did not is forgotten.
+                let first = found.first?.sequence ?? spool.next
+                if first < acknowledged, !isPower, !isCursorOld { problems.append("\(first) came back after its acknowledgement") }
+                acknowledged = min(acknowledged, first)
+                owed = [:]
+                for one in found { owed[one.sequence] = (one.text, true) }
+                note(found, spool.generation)
+                readUpTo = spool.readPosition
+            }
+            if problems.count > 5 { break }
+        }
+        disk.writeFaults = 0
+        disk.syncFaults = 0
+        if !spool.sync() { problems.append("it does not sync on a disk that works") }
+        note(readAll(&spool), spool.generation)
+        spool.close()
+        if disk.openCount != 0 { problems.append("\(disk.openCount) files stay open") }
+        return problems
+    }
+
+    @Test("nothing is lost, repeated under another number or out of order, whatever the disk does", arguments: 0..<4)
+    func survives(shard: Int) throws {
+        let seeds = Seeds.some(1000)
+        for (index, seed) in seeds.enumerated() where seeds.count == 1 ? shard == 0 : index % 4 == shard {
+            let problems = try Self.run(seed: seed)
+            if !problems.isEmpty {
+                Issue.record("COLOPHON_SEED=\(seed): \(problems.prefix(5))")
+                return
+            }
+        }
+    }
+}
