@@ -1,0 +1,186 @@
+"""Lines that reach a real Kafka: every record is looked at, by a Python client and by kcat."""
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from cluster import *
+from harness import Colophon, Upstream, ok
+
+skip_without_broker()
+
+
+def test_every_record_says_what_its_line_says(kafka):
+    topic = kafka.create(partitions=3)
+    lines = [line(n) for n in range(500)] + ["2025-03-04T18:21:03,1,GET /data/m/am\u00e9lie+2001/3.mpg", ""]
+    with Place() as at:
+        _, err = at.run("--to", f"kafka://{kafka.address}/{topic}", text="\n".join(lines) + "\n")
+        assert "502 lines; 500 enriched, 2 forwarded" in err and "502 delivered" in err, err
+        digest = digest_of(at.pointer)
+    records = kafka.read(topic, 502)
+    enriched = [record for record in records if record.headers["attribution"] == "inferred"]
+    assert len(enriched) == 500 and len(records) == 502
+    for record in enriched:
+        original = lines[number_of(record)]
+        assert record.text == (f"{original}, model_version=m1, pipeline_commit=80d8e56, data_version=ds-m1, "
+                               f"manifest_sha256={digest}"), record.text
+        assert record.key.decode() == original.split(",")[1]
+        assert record.headers["model_version"] == "m1" and record.headers["manifest_sha256"] == digest
+        assert set(record.headers) == {"model_version", "manifest_sha256", "attribution", "origin"}
+        written = time.strptime(original[:19], "%Y-%m-%dT%H:%M:%S")
+        assert record.time // 1000 == __import__("calendar").timegm(written), (record.time, original)
+    others = [record for record in records if record not in enriched]
+    assert sorted(record.value for record in others) == sorted(text.encode() for text in lines[500:])
+    assert all(record.key is None and record.headers["attribution"] == "unknown" for record in others)
+    assert check_all(enriched, range(500)) == 0
+    # The same by kcat, which shares no code with us but the client library.
+    shown = subprocess.run(
+        ["kcat", "-C", "-b", kafka.address, "-t", topic, "-e", "-q", "-f", "%k|%h|%s\\n"], capture_output=True, text=True,
+        timeout=PATIENCE).stdout
+    assert shown.count(f"manifest_sha256={digest},attribution=inferred,origin=") == 500, shown[:500]
+
+
+def test_headers_are_chosen_and_cloudevents_are_added(kafka):
+    topic = kafka.create()
+    with Place() as at:
+        to = ["--to", f"kafka://{kafka.address}/{topic}"]
+        at.run(*to, "--kafka-headers", "none", text=line(1) + "\n")
+        at.run(*to, "--kafka-headers", "all", "--kafka-timestamp-window", "1s", text=line(2, milliseconds=1_700_000_000_000) + "\n")
+        at.run(*to, "--kafka-headers", "origin", "--kafka-cloudevents", "--kafka-key", "variant", text=line(3) + "\n")
+    first, second, third = kafka.read(topic, 3)
+    assert first.headers == {}
+    assert second.headers["line_time"] == "2023-11-14T22:13:20Z" and second.time > 1_750_000_000_000
+    assert second.headers["pipeline_commit"] == "80d8e56" and second.headers["data_version"] == "ds-m1"
+    assert third.key == b"als_model"
+    assert third.headers["ce_specversion"] == "1.0" and third.headers["ce_id"] == third.origin
+    assert third.headers["ce_type"] == "colophon.line" and third.headers["ce_source"].startswith("/colophon/01")
+
+
+def test_files_are_followed_through_both_rotations(kafka):
+    topic = kafka.create(partitions=2)
+    with Place() as at:
+        logs = at.path / "logs"
+        logs.mkdir()
+        file = logs / "app.log"
+        process = at.enrich("--to", f"kafka://{kafka.address}/{topic}", "--files", str(logs / "*.log"))
+        try:
+            def write(first, count, mode="a"):
+                with open(file, mode) as out:
+                    out.writelines(line(n) + "\n" for n in range(first, first + count))
+            write(0, 300)
+            kafka.read(topic, 300)
+            # Renamed away, and written to a little longer, as servers do until they reopen.
+            file.rename(logs / "app.log.1")
+            with open(logs / "app.log.1", "a") as out:
+                out.writelines(line(n) + "\n" for n in range(300, 320))
+            write(320, 300)
+            kafka.read(topic, 620)
+            # Copied and truncated.
+            (logs / "app.log.2").write_bytes(file.read_bytes())
+            write(620, 5, mode="w")
+            kafka.read(topic, 625)
+            write(625, 200)
+            # A line without its end is none yet.
+            with open(file, "a") as out:
+                out.write(line(825)[:40])
+            records = kafka.read(topic, 825)
+            assert check_all(records, range(825)) == 0
+            assert len({record.origin.rsplit(":", 1)[0] for record in records}) == 3
+            with open(file, "a") as out:
+                out.write(line(825)[40:] + "\n")
+            assert check_all(kafka.read(topic, 826), range(825)) == 0
+        finally:
+            process.terminate()
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+        assert "826 lines" in err, err
+
+
+def test_positions_survive_a_kill_and_a_rotation_meanwhile(kafka):
+    topic = kafka.create()
+    with Place() as at:
+        logs = at.path / "logs"
+        logs.mkdir()
+        file = logs / "app.log"
+        file.write_text("".join(line(n) + "\n" for n in range(20_000)))
+        to = ["--to", f"kafka://{kafka.address}/{topic}", "--files", str(file)]
+        process = at.enrich(*to)
+        kafka.read(topic, 500)
+        process.kill()
+        process.communicate()
+        with open(file, "a") as out:
+            out.writelines(line(n) + "\n" for n in range(20_000, 20_100))
+        # Its new name matches no glob: it is found by what it is.
+        file.rename(logs / "old-name")
+        file.write_text("".join(line(n) + "\n" for n in range(20_100, 20_200)))
+        process = at.enrich(*to)
+        try:
+            records = wait_until(lambda: (lambda r: r if len({number_of(x) for x in r}) == 20_200 else None)(kafka.read(topic)), "all lines")
+        finally:
+            process.terminate()
+            process.communicate()
+        repeated = check_all(records, range(20_200))
+        assert repeated <= 5000, f"{repeated} were sent twice"
+
+
+def test_serve_takes_lines_over_http_and_sockets(kafka):
+    topic = kafka.create()
+    with Upstream(ok) as upstream, Place() as at:
+        sockets = [at.path / "stream", at.path / "datagrams"]
+        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-unix", str(sockets[0]),
+                      "--logs-unix", f"datagram:{sockets[1]}") as colophon:
+            def post(body, **headers):
+                request = urllib.request.Request(
+                    f"http://{colophon.admin}/v1/logs", data=body,
+                    headers={"Content-Type": "application/x-ndjson", **headers})
+                try:
+                    return urllib.request.urlopen(request, timeout=PATIENCE).status
+                except urllib.error.HTTPError as error:
+                    return error.code
+            assert post("".join(line(n) + "\n" for n in range(100)).encode()) == 204
+            assert post(line(100).encode()) == 204
+            assert post(b"x", **{"Content-Type": "text/plain"}) == 415
+            assert post(b"x", Origin="http://evil.example") == 403
+            assert post(b"x", Host="evil.example") == 403
+            assert post(b"x" * (5 << 20)) == 413
+            import socket
+            with socket.socket(socket.AF_UNIX) as stream:
+                stream.connect(str(sockets[0]))
+                stream.sendall("".join(line(n) + "\n" for n in range(101, 200)).encode() + line(200).encode())
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+                datagrams.connect(str(sockets[1]))
+                datagrams.send(line(201).encode())
+            records = kafka.read(topic, 202)
+            assert check_all(records, range(202)) == 0
+            sources = {record.origin.split("/")[1] for record in records}
+            assert sources == {"http", "unix"}, sources
+            status = colophon.ask("/v1/status")[1]["lines"]
+            assert status["lines"] == 202 and status["problem"] is None, status
+            wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["delivered"] == 202, "all delivered")
+
+
+def test_a_full_spool_refuses_bodies_whole(kafka):
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address, "--kafka-brokers", "127.0.0.1:1", "--spool-bytes", "16MiB") as colophon:
+            body = "".join(line(n) + "\n" for n in range(10_000)).encode()
+
+            def post():
+                request = urllib.request.Request(
+                    f"http://{colophon.admin}/v1/logs", data=body, headers={"Content-Type": "application/x-ndjson"})
+                try:
+                    return urllib.request.urlopen(request, timeout=PATIENCE).status, None
+                except urllib.error.HTTPError as error:
+                    return error.code, error.headers["Retry-After"]
+            answers = [post() for _ in range(4)]
+            assert answers[0][0] == 204 and answers[-1] == (503, "5"), answers
+            taken = sum(1 for status, _ in answers if status == 204)
+            lines = colophon.ask("/v1/status")[1]["lines"]
+            assert lines["lines"] == taken * 10_000 == lines["waiting"], lines
+            assert lines["spool_bytes"] <= 16 << 20, lines
+
+
+if __name__ == "__main__":
+    with Kafka() as broker:
+        run({name: (lambda test=test: test(broker)) for name, test in list(globals().items()) if name.startswith("test_")})
