@@ -76,6 +76,10 @@ package final class FileSource: LineSource {
         ]
     }
 
+    package func addFiles(to figures: inout LineStatus.Figures) {
+        for file in files where !file.isFinished { figures.files.append((file.path, file.position)) }
+    }
+
     package func takeNews() -> [LineNews] {
         defer { news.removeAll() }
         return news

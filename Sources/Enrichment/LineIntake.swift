@@ -27,7 +27,7 @@ package final class LineIntake {
     /// What files' lines are for now.
     var fileMode = FileMode.direct
     /// Behind the last record in the spool that is of a file.
-    private(set) var spooledFiles: Int64 = 0
+    private(set) var spooledFiles: Int64
     /// How many owners there are, and those that nobody uses.
     private(set) var ownerCount = 1
     private var freeOwners: [Int] = []
@@ -39,6 +39,8 @@ package final class LineIntake {
     ) {
         self.settings = settings
         self.enricher = enricher
+        // What was found in the spool may be of files, and goes out before they are read on.
+        spooledFiles = spool.next
         self.spool = spool
         self.delivery = delivery
         self.definitions = definitions

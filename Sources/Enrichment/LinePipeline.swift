@@ -116,6 +116,7 @@ package final class LinePipeline {
         figures.spoolProblem = intake.spool.news.problem
         figures.deadLetterProblem = intake.deadLetters.problem
         figures.sources = sources.map { ("\($0.name)", $0.figures) }
+        for source in sources { source.addFiles(to: &figures) }
         status.publish(figures)
     }
 

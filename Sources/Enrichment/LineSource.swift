@@ -24,6 +24,8 @@ package protocol LineSource: AnyObject {
     func settle(_ positions: [Int64])
     /// Its own counters, by name.
     var figures: [(name: String, value: Int)] { get }
+    /// Adds the files that it follows.
+    func addFiles(to figures: inout LineStatus.Figures)
     /// What it has to say about itself since it was last asked.
     func takeNews() -> [LineNews]
 }
@@ -32,6 +34,7 @@ extension LineSource {
     package var wakeAt: Int64? { nil }
     package var wantsSync: Bool { false }
     package func stop() {}
+    package func addFiles(to figures: inout LineStatus.Figures) {}
     package var figures: [(name: String, value: Int)] { [] }
     package func spooled() {}
     package func report(_ positions: inout [Int64]) {}

@@ -19,6 +19,8 @@ package final class LineStatus: Sendable {
         package var spoolProblem: String?
         package var deadLetterProblem: String?
         package var sources: [(name: String, figures: [(name: String, value: Int)])] = []
+        /// Up to where each followed file was taken in.
+        package var files: [(path: String, position: Int64)] = []
 
         package init() {}
     }
@@ -57,6 +59,12 @@ package final class LineStatus: Sendable {
                     var figures = JSONObject([.init("source", .string(source.name))])
                     for figure in source.figures { figures.append(figure.name, .integer(figure.value)) }
                     return .object(figures)
+                }))
+        object.append(
+            "files",
+            .array(
+                now.files.map { file in
+                    .object(JSONObject([.init("file", .string(file.path)), .init("position", .integer(file.position))]))
                 }))
         return .object(object)
     }
