@@ -7,7 +7,7 @@ RELEASE = -c release --static-swift-stdlib $(FLAGS)
 BINARY = .build/release/colophon
 SECONDS ?= 60
 
-.PHONY: help deps deps-test deps-bench build test check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy fuzz clean
+.PHONY: help deps deps-test deps-bench build test test-loss check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ run: build ## train the example, index it, trace what it answers
 test: build deps-test ## run every test
 	$(SWIFT) build --build-tests $(FLAGS)
 	$(SWIFT) test --skip-build $(FLAGS)
+
+test-loss: build deps-test ## lose nothing while all is killed, stopped and filled up, for SECONDS (60); SEED and BROKERS may be set
+	@unshare --map-root-user --mount .venv/bin/python3 Tests/EndToEnd/lines/loss.py $(BINARY) $(SECONDS) "$(SEED)" $(or $(BROKERS),1)
 
 check: lint test ## what must pass before anything lands
 

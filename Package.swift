@@ -56,7 +56,10 @@ let package = Package(
         // The command line, which composes them.
         .executableTarget(
             name: "colophon",
-            dependencies: ["Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment", "Sidecar"],
+            dependencies: [
+                "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",
+                "Sidecar",
+            ],
             swiftSettings: strict),
 
         // Tests: one target for each module, and the program as its users see it.

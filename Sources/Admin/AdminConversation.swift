@@ -127,7 +127,8 @@ struct AdminConversation {
         answer(
             .problem(
                 413, "Content Too Large",
-                "a body has at most \(Self.bodyLimit) bytes and \(Self.lineLimit) lines: send several, one after the other"))
+                "a body has at most \(Self.bodyLimit) bytes and \(Self.lineLimit) lines: send several, one after the other"
+            ))
     }
 
     private mutating func readBody(_ bytes: [UInt8]) -> [UInt8]? {

@@ -123,7 +123,8 @@ package struct AdminRoutes: Sendable {
         }
         guard request.contentType == "application/x-ndjson" else {
             return .problem(
-                415, "Unsupported Media Type", "send the lines with Content-Type: application/x-ndjson, or set admin.token")
+                415, "Unsupported Media Type",
+                "send the lines with Content-Type: application/x-ndjson, or set admin.token")
         }
         return nil
     }
@@ -166,7 +167,8 @@ package struct AdminRoutes: Sendable {
                 fields: takesLines ? [("Allow", "POST")] : [])
         default:
             return .problem(
-                404, "Not Found", "there is no \(request.path.onOneLine): try /healthz, /readyz, /v1/status or /v1/logs")
+                404, "Not Found", "there is no \(request.path.onOneLine): try /healthz, /readyz, /v1/status or /v1/logs"
+            )
         }
     }
 

@@ -107,7 +107,8 @@ package final class Checkpoints {
         ])
         attempt { () throws(SystemError) in
             _ = try Files.place(
-                JSONWriter.compact.bytes(.object(object)) + [0x0A], at: path(checkpoint.generation, ".json"), .replacing,
+                JSONWriter.compact.bytes(.object(object)) + [0x0A], at: path(checkpoint.generation, ".json"),
+                .replacing,
                 mode: 0o600)
         }
     }

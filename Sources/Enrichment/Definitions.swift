@@ -42,7 +42,9 @@ package final class Definitions {
 
     func stampPayload(_ number: UInt32) -> [UInt8] { stamps[Int(number)].payload }
 
-    func stampValue(_ number: UInt32, _ field: ProvenanceField) -> [UInt8]? { stamps[Int(number)].values[field.rawValue] }
+    func stampValue(_ number: UInt32, _ field: ProvenanceField) -> [UInt8]? {
+        stamps[Int(number)].values[field.rawValue]
+    }
 }
 
 /// A manifest's values in record headers, as the spool keeps them: for each field two bytes of length, and the value.

@@ -205,7 +205,9 @@ package struct Delivery: ~Copyable {
         }
     }
 
-    package func isStalled(now: Int64) -> Bool { !entries.isEmpty && onTheirWay > 0 && now - lastProgress >= limits.stall }
+    package func isStalled(now: Int64) -> Bool {
+        !entries.isEmpty && onTheirWay > 0 && now - lastProgress >= limits.stall
+    }
 
     /// When it will count as stalled if nothing arrives before; nil when nothing is on its way.
     package var stallsAt: Int64? { onTheirWay > 0 ? lastProgress + limits.stall : nil }

@@ -269,7 +269,9 @@ package final class FileSource: LineSource {
     private func matches(_ mark: FileMark, _ file: Int32) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: FileMark.longest, alignment: 8) { buffer in
             let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(mark.fingerprintCount, buffer.count)])
-            guard let count = try? disk.read(file, at: 0, into: wanted), count == mark.fingerprintCount else { return false }
+            guard let count = try? disk.read(file, at: 0, into: wanted), count == mark.fingerprintCount else {
+                return false
+            }
             return FileMark.fingerprint(UnsafeRawBufferPointer(wanted)) == mark.fingerprint
         }
     }
@@ -294,7 +296,10 @@ package final class FileSource: LineSource {
                     .warn, "file-gone",
                     [
                         ("file", .string(checkpoint.path)), ("delivered_to", .integer(Int(checkpoint.position))),
-                        ("advice", .string("it was removed or overwritten while nothing followed it: what followed is lost")),
+                        (
+                            "advice",
+                            .string("it was removed or overwritten while nothing followed it: what followed is lost")
+                        ),
                     ]))
         }
         remembered.removeAll()

@@ -115,7 +115,9 @@ final class FollowedFile {
     func finishLine(
         into buffer: UnsafeMutableRawBufferPointer, _ take: (Span<UInt8>, Int64) -> Bool
     ) -> Bool {
-        guard let file, let count = try? disk.read(file, at: Int(position), into: buffer), count > 0 else { return true }
+        guard let file, let count = try? disk.read(file, at: Int(position), into: buffer), count > 0 else {
+            return true
+        }
         let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
         guard ByteScan.first(0x0A, bytes, 0..<count) == count else { return true }
         guard take(Span<UInt8>(_unsafeBytes: bytes), position) else { return false }

@@ -55,6 +55,7 @@ package final class LineAttributor {
     private var byName: [ByteKey: [LineStamp]] = [:]
     private var byPrefix: [HexPrefix: LineStamp?] = [:]
     private var lastNamed: (hex: [UInt8], stamp: LineStamp)?
+    private var lastPrefix: (prefix: String, stamp: LineStamp)?
     /// What was live, by the variant as lines spell it, the last time that it was asked for.
     private var lives: [Live] = []
     private var variants: [ByteKey: String?] = [:]
@@ -88,6 +89,7 @@ package final class LineAttributor {
         variants.removeAll(keepingCapacity: true)
         lives.removeAll(keepingCapacity: true)
         lastNamed = nil
+        lastPrefix = nil
     }
 
     private func note(_ error: ManifestIndexError) {
@@ -195,6 +197,20 @@ package final class LineAttributor {
         guard id.range.count == MintedRequestID.length, let minted = MintedRequestID(id.text(line)) else { return nil }
         guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
         return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: .inferred))
+    }
+
+    /// The manifest whose digest begins like this; nil where none is known, or several.
+    func stamp(prefix: String) -> LineStamp? {
+        if let last = lastPrefix, last.prefix == prefix { return last.stamp }
+        guard let digest = HexPrefix(prefix) else { return nil }
+        do throws(ManifestIndexError) {
+            guard let stamp = try byPrefix(digest) else { return nil }
+            lastPrefix = (prefix, stamp)
+            return stamp
+        } catch {
+            note(error)
+            return nil
+        }
     }
 
     private func byPrefix(_ prefix: HexPrefix) throws(ManifestIndexError) -> LineStamp? {

@@ -95,6 +95,19 @@ package struct LineEnricher: ~Copyable {
             key: facts.key.map(\.range), time: facts.time, requestID: facts.requestID?.range)
     }
 
+    /// What is made of a line whose manifest is known already, by the beginning of its digest; nil for none.
+    package mutating func enrich(
+        _ line: Span<UInt8>, stampedBy prefix: String?, attribution: Attribution
+    ) -> Result {
+        _ = LineReader.read(line, reading, into: &facts)
+        let stamp = prefix.flatMap { attributor.stamp(prefix: $0) }
+        let sure = stamp == nil ? .unknown : attribution
+        counters.count(.enriched, sure, bytes: line.count)
+        return Result(
+            kind: .enriched, format: facts.format, place: facts.end, stamp: stamp ?? .none, attribution: sure,
+            isFirstMember: false, key: facts.key.map(\.range), time: facts.time, requestID: nil)
+    }
+
     private func isMeant(_ line: Span<UInt8>) -> Bool {
         switch match {
         case .recommendation: return facts.isRecommendation

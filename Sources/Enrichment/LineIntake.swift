@@ -90,12 +90,19 @@ package final class LineIntake {
     private func spool(_ line: Span<UInt8>, from source: UInt32, position: Int64) {
         let result = enricher.enrich(line)
         if enricher.leavesOut(result) { return }
-        let size = LineRecord.size(ofValue: line.count + result.addition.count)
+        spool(line, result, from: source, position: position)
+    }
+
+    private func spool(
+        _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, from source: UInt32, position: Int64,
+        requestID: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    ) {
+        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: requestID.count)
         if scratch.count < size {
             scratch.deallocate()
             scratch = .allocate(byteCount: size * 2, alignment: 8)
         }
-        let record = encode(line, result, source: source, position: position, into: scratch)
+        let record = encode(line, result, source: source, position: position, requestID: requestID, into: scratch)
         spool.append(record)
     }
 
@@ -122,6 +129,25 @@ package final class LineIntake {
         /// What was spooled of them must be on its way first.
         case wait
     }
+
+    /// Takes what the proxy says of one exchange: its line, and what its response was stamped with.
+    func take(exchange entry: UnsafeRawBufferPointer, source: UInt32, position: Int64) {
+        let idCount = Int(entry.load(fromByteOffset: HandoverEntry.idCountOffset, as: UInt16.self))
+        let lineCount = Int(entry.load(fromByteOffset: HandoverEntry.lineCountOffset, as: UInt32.self))
+        guard HandoverEntry.headSize + idCount + lineCount <= entry.count else { return }
+        let start = HandoverEntry.headSize + idCount
+        let line = Span<UInt8>(_unsafeBytes: UnsafeRawBufferPointer(rebasing: entry[start..<start + lineCount]))
+        let hasManifest = entry[HandoverEntry.hasManifestOffset] == 1
+        let prefix = entry[HandoverEntry.prefixOffset..<HandoverEntry.prefixOffset + HandoverEntry.prefixCount]
+        let result = enricher.enrich(
+            line, stampedBy: hasManifest ? String(decoding: prefix, as: UTF8.self) : nil,
+            attribution: Attribution(strength: Int(entry[HandoverEntry.strengthOffset])))
+        let id = UnsafeRawBufferPointer(rebasing: entry[HandoverEntry.headSize..<start])
+        spool(line, result, from: source, position: position, requestID: id)
+    }
+
+    /// The number of a source by its whole name.
+    func namedSource(_ name: String) -> UInt32 { definitions.source(Array(name.utf8)) }
 
     /// The number under which a generation of a file is known.
     func fileSource(_ generation: String) -> UInt32 { definitions.source(Array("file/\(generation)".utf8)) }
@@ -192,6 +218,7 @@ package final class LineIntake {
 
     private func encode(
         _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, source: UInt32, position: Int64,
+        requestID: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
         into memory: UnsafeMutableRawBufferPointer
     ) -> LineRecord {
         let base = memory.baseAddress.unsafelyUnwrapped
@@ -208,9 +235,10 @@ package final class LineIntake {
                 lineTime = time.microseconds
             }
         }
+        let valueCount = line.count + addition.count
         record.fill(
-            .line, valueCount: line.count + addition.count, attribution: result.attribution, key: result.key,
-            requestID: result.requestID, position: position, milliseconds: milliseconds, lineTime: lineTime)
+            .line, valueCount: valueCount, more: requestID.count, attribution: result.attribution, key: result.key,
+            requestID: requestID.isEmpty ? result.requestID : valueCount..<valueCount + requestID.count, position: position, milliseconds: milliseconds, lineTime: lineTime)
         record.source = source
         record.stamp = definitions.stamp(result.stamp)
         let value = base + LineRecord.headerSize
@@ -222,6 +250,7 @@ package final class LineIntake {
                 (value + place + addition.count).copyMemory(from: start + place, byteCount: line.count - place)
             }
         }
+        if let id = requestID.baseAddress { (value + valueCount).copyMemory(from: id, byteCount: requestID.count) }
         addition.withUnsafeBytes { added in
             if let start = added.baseAddress { (value + place).copyMemory(from: start, byteCount: added.count) }
         }

@@ -13,7 +13,9 @@ package enum LineMatch: Sendable, Equatable {
         case "recommendation": self = .recommendation
         case "all": self = .all
         default:
-            guard let equals = text.utf8.firstIndex(of: UInt8(ascii: "=")), equals > text.utf8.startIndex else { return nil }
+            guard let equals = text.utf8.firstIndex(of: UInt8(ascii: "=")), equals > text.utf8.startIndex else {
+                return nil
+            }
             self = .field(
                 name: String(decoding: text.utf8[..<equals], as: UTF8.self),
                 value: String(decoding: text.utf8[text.utf8.index(after: equals)...], as: UTF8.self))

@@ -132,8 +132,8 @@ package final class LinePipeline {
     // MARK: - The spool
 
     private func syncSpool() {
+        if intake.spool.write() { for source in sources { source.written() } }
         guard intake.spool.hasUnsynced else { return }
-        intake.spool.write()
         let now = Clock.monotonic()
         let due = nextSync ?? now + fsync
         nextSync = due

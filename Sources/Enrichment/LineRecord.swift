@@ -18,7 +18,8 @@ package struct LineRecord {
     static let none = UInt32.max
     static let noTime = Int64.min
 
-    static func size(ofValue count: Int) -> Int { (headerSize + count + 7) & ~7 }
+    /// `more` bytes may stand behind the value: a request id that is no part of the line.
+    static func size(ofValue count: Int, and more: Int = 0) -> Int { (headerSize + count + more + 7) & ~7 }
 
     private func load<Value: FixedWidthInteger>(_ offset: Int) -> Value {
         Value(littleEndian: base.load(fromByteOffset: offset, as: Value.self))
@@ -66,10 +67,10 @@ package struct LineRecord {
 
     /// Fills in everything but the value.
     func fill(
-        _ kind: Kind, valueCount: Int, attribution: Attribution = .unknown, key: Range<Int>? = nil,
+        _ kind: Kind, valueCount: Int, more: Int = 0, attribution: Attribution = .unknown, key: Range<Int>? = nil,
         requestID: Range<Int>? = nil, position: Int64 = 0, milliseconds: Int64 = 0, lineTime: Int64 = noTime
     ) {
-        let size = Self.size(ofValue: valueCount)
+        let size = Self.size(ofValue: valueCount, and: more)
         store(UInt32(size), 0)
         store(UInt32(0), 4)
         store(UInt32(kind.rawValue) | UInt32(attribution.strength) << 8, 8)
@@ -82,7 +83,7 @@ package struct LineRecord {
         store(milliseconds, 48)
         store(lineTime, 56)
         // What pads it is part of what is checked.
-        for offset in Self.headerSize + valueCount..<size { store(UInt8(0), offset) }
+        for offset in Self.headerSize + valueCount + more..<size { store(UInt8(0), offset) }
     }
 
     private func put(_ range: Range<Int>?, _ offset: Int) {
@@ -102,7 +103,7 @@ package struct LineRecord {
         let record = LineRecord(base: base)
         let length = record.length
         guard length >= headerSize, length % 8 == 0, length <= count, record.kind != nil,
-            size(ofValue: record.valueCount) == length, record.load(4) as UInt32 == record.checksum,
+            record.valueCount <= length - headerSize, record.load(4) as UInt32 == record.checksum,
             record.hasSoundPart(20), record.hasSoundPart(28)
         else { return nil }
         return record
@@ -110,7 +111,7 @@ package struct LineRecord {
 
     private func hasSoundPart(_ offset: Int) -> Bool {
         let count: UInt32 = load(offset + 4)
-        return count == Self.none || Int(load(offset) as UInt32) + Int(count) <= valueCount
+        return count == Self.none || Int(load(offset) as UInt32) + Int(count) <= length - Self.headerSize
     }
 }
 

@@ -12,6 +12,8 @@ package protocol LineSource: AnyObject {
     func pull(_ intake: LineIntake)
     /// What it asked to be told of is now true: everything that it handed on so far is on the disk.
     func spooled()
+    /// Everything that it handed on so far survives this process.
+    func written()
     /// Whether somebody waits for the disk to have what it handed on.
     var wantsSync: Bool { get }
     /// The end has come: whoever waits is told.
@@ -34,6 +36,7 @@ extension LineSource {
     package var wakeAt: Int64? { nil }
     package var wantsSync: Bool { false }
     package func stop() {}
+    package func written() {}
     package func addFiles(to figures: inout LineStatus.Figures) {}
     package var figures: [(name: String, value: Int)] { [] }
     package func spooled() {}

@@ -64,7 +64,8 @@ package final class LineStatus: Sendable {
             "files",
             .array(
                 now.files.map { file in
-                    .object(JSONObject([.init("file", .string(file.path)), .init("position", .integer(file.position))]))
+                    .object(
+                        JSONObject([.init("file", .string(file.path)), .init("position", .integer(file.position))]))
                 }))
         return .object(object)
     }

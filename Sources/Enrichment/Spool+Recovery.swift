@@ -20,7 +20,8 @@ extension Spool {
     }
 
     private init(
-        _ storage: Storage, _ settings: SpoolSettings, _ definitions: Definitions, _ generation: String, _ found: Findings
+        _ storage: Storage, _ settings: SpoolSettings, _ definitions: Definitions, _ generation: String,
+        _ found: Findings
     ) {
         self.storage = storage
         self.settings = settings

@@ -59,7 +59,10 @@ package final class UnixSource: LineSource {
                     .warn, "lines-shed",
                     [
                         ("source", .string("unix")), ("datagrams", .integer(Int(shed - reportedShed))),
-                        ("advice", .string("the spool is full: raise spool.bytes, or use a stream socket, which waits")),
+                        (
+                            "advice",
+                            .string("the spool is full: raise spool.bytes, or use a stream socket, which waits")
+                        ),
                     ]))
             reportedShed = shed
         }

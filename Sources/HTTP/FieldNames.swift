@@ -17,6 +17,8 @@ package enum FieldName: UInt8, Sendable {
     case route
     /// In which the upstream says what answered.
     case answeredBy
+    /// What goes into the line of an exchange.
+    case lineVariant, lineBucket
 
     static let wire: [(name: String, field: FieldName)] = [
         ("host", .host), ("content-length", .contentLength), ("transfer-encoding", .transferEncoding),

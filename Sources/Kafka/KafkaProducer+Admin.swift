@@ -14,12 +14,15 @@ extension KafkaProducer {
                 rd_kafka_CreateTopics(client, &topics, 1, options, queue)
             } read: { event throws(KafkaError) in
                 var count = 0
-                guard let results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count),
+                guard
+                    let results = rd_kafka_CreateTopics_result_topics(
+                        rd_kafka_event_CreateTopics_result(event), &count),
                     count > 0, let result = results[0]
                 else { return }
                 let code = rd_kafka_topic_result_error(result)
                 guard code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS else {
-                    throw KafkaError(code, reason: rd_kafka_topic_result_error_string(result).map { String(cString: $0) })
+                    throw KafkaError(
+                        code, reason: rd_kafka_topic_result_error_string(result).map { String(cString: $0) })
                 }
             }
         }
@@ -39,7 +42,9 @@ extension KafkaProducer {
             } read: { event throws(KafkaError) in
                 var count = 0
                 let result = rd_kafka_event_DescribeConfigs_result(event)
-                guard let described = rd_kafka_DescribeConfigs_result_resources(result, &count), count > 0 else { return }
+                guard let described = rd_kafka_DescribeConfigs_result_resources(result, &count), count > 0 else {
+                    return
+                }
                 let code = rd_kafka_ConfigResource_error(described[0])
                 guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code) }
                 var entryCount = 0

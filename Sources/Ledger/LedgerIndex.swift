@@ -52,7 +52,8 @@ package struct LedgerIndex: ManifestIndex {
         do { return try ledger.variants() } catch { throw ManifestIndexError(error) }
     }
 
-    package func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)? {
+    package func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)?
+    {
         do throws(LedgerError) {
             guard let activation = try ledger.activation(of: variant, at: time) else { return nil }
             return (try indexed(activation.record), Self.interval(activation))

@@ -326,7 +326,8 @@ package enum LineReader {
     private static func isOfRecommendation(_ line: Span<UInt8>, _ value: Range<Int>) -> Bool {
         guard value.count >= 10, line[value.lowerBound] | 0x20 == UInt8(ascii: "r") || line[value.lowerBound] == 0x2F
         else { return false }
-        return line.hasBytes("recommendation", at: value.lowerBound) || line.hasBytes("/recommend", at: value.lowerBound)
+        return line.hasBytes("recommendation", at: value.lowerBound)
+            || line.hasBytes("/recommend", at: value.lowerBound)
     }
 
     private static func isDuration(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {

@@ -1,6 +1,24 @@
 import Provenance
 import Runtime
 
+/// The wall time's date and second as text, `2026-11-21T14:58:26.`, made once a second: that text is made on the heap.
+struct SecondText {
+    private(set) var bytes = InlineArray<20, UInt8>(repeating: 0x30)
+    private var second = Int64.min
+
+    static let count = 20
+
+    @inline(__always)
+    mutating func update(_ wall: Int64) {
+        let now = wall >= 0 ? wall / 1_000_000 : 0
+        guard now != second else { return }
+        second = now
+        let text = Instant(microseconds: now * 1_000_000).description.utf8
+        for (index, byte) in text.prefix(19).enumerated() { bytes[index] = byte }
+        bytes[19] = 0x2E
+    }
+}
+
 /// One line for each exchange, gathered and written in large pieces. No query, no body, no field but the request id stands in it.
 struct AccessLog: ~Copyable {
     private let descriptor: Int32
@@ -8,9 +26,7 @@ struct AccessLog: ~Copyable {
     private var count = 0
     /// Whether the last byte in the file is in the middle of a line.
     private var isTorn = false
-    private var second = Int64.min
-    /// `2026-11-21T14:58:26.`
-    private var time = InlineArray<20, UInt8>(repeating: 0x30)
+    private var time = SecondText()
 
     private static let capacity = 64 << 10
     /// More than any line.
@@ -47,15 +63,8 @@ struct AccessLog: ~Copyable {
     }
 
     mutating func write(wall: Int64) {
-        let now = wall >= 0 ? wall / 1_000_000 : 0
-        if now != second {
-            second = now
-            // Once a second: the text of an instant is made on the heap.
-            let text = Instant(microseconds: now * 1_000_000).description.utf8
-            for (index, byte) in text.prefix(19).enumerated() { time[index] = byte }
-            time[19] = 0x2E
-        }
-        for index in 0..<20 { write(byte: time[index]) }
+        time.update(wall)
+        for index in 0..<SecondText.count { write(byte: time.bytes[index]) }
         let milliseconds = Int(wall / 1000 % 1000)
         write(byte: UInt8(0x30 + milliseconds / 100))
         write(byte: UInt8(0x30 + milliseconds / 10 % 10))
@@ -197,7 +206,7 @@ extension Worker where Net: ~Copyable {
     func noteStamp(_ client: End, _ row: UnsafePointer<StampRow>?, _ claim: Attribution) {
         client.pointee.claim = claim
         client.pointee.isStamped = row != nil
-        guard hasAccessLog, let row, let buffer = client.pointee.buffer else { return }
+        guard hasAccessLog || client.pointee.note != nil, let row, let buffer = client.pointee.buffer else { return }
         for index in 0..<BufferPool.suffixCount {
             buffer.storeBytes(
                 of: row.pointee.idSuffix[index], toByteOffset: BufferPool.suffixOffset + index, as: UInt8.self)

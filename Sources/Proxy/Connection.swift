@@ -137,6 +137,8 @@ struct Connection {
     var claim: Attribution?
     var isStamped = false
     var lineCount: UInt8 = 0
+    /// What is kept of an exchange for its log line; nil where none is made.
+    var note: UnsafeMutablePointer<ExchangeNote>?
     var peerName = PeerName()
 
     static let nobody = UInt32.max

@@ -49,6 +49,13 @@ extension ProxySettings {
         case .pointer: answeredBy = []
         case .header(let name), .variantHeader(let name): answeredBy = [(name, .answeredBy)]
         }
-        return FieldNames(answeredBy + [("x-request-id", .requestID)] + ownNames)
+        let ofLines: [(name: String, field: FieldName)] =
+            lines.map {
+                [
+                    ($0.variantHeader, .lineVariant), ($0.bucketHeader, .lineBucket), ("content-type", .contentType),
+                    ("content-encoding", .contentEncoding),
+                ]
+            } ?? []
+        return FieldNames(answeredBy + [("x-request-id", .requestID)] + ownNames + ofLines)
     }
 }

@@ -37,6 +37,32 @@ package struct ProxySettings: Sendable {
         case variantHeader(String)
     }
 
+    /// Of which exchanges log lines are made, and what is in them (`recommendation.…`).
+    package struct LineMaking: Sendable {
+        /// What stands before and behind the user's id in a path.
+        let prefix: [UInt8]
+        let suffix: [UInt8]
+        let resultBytes: Int
+        let variantHeader: String
+        let bucketHeader: String
+        /// Where each worker hands them over, and how the one who takes them is woken.
+        let rings: [HandoverRing]
+        let tellReader: @Sendable () -> Void
+
+        package init(
+            prefix: String, suffix: String, resultBytes: Int, variantHeader: String, bucketHeader: String,
+            rings: [HandoverRing], tellReader: @escaping @Sendable () -> Void
+        ) {
+            self.prefix = Array(prefix.utf8)
+            self.suffix = Array(suffix.utf8)
+            self.resultBytes = resultBytes
+            self.variantHeader = variantHeader
+            self.bucketHeader = bucketHeader
+            self.rings = rings
+            self.tellReader = tellReader
+        }
+    }
+
     package struct Limits: Sendable {
         /// Client connections, of one worker.
         package var connections = 10_000
@@ -71,6 +97,9 @@ package struct ProxySettings: Sendable {
     package var timeouts = Timeouts()
     /// The descriptor that lines of the access log are written to.
     package var accessLog: Int32?
+
+    /// Nil where exchanges make no log lines.
+    package var lines: LineMaking?
 
     package init(upstreams: [Upstream], variants: [Variant]) {
         self.upstreams = upstreams

@@ -270,6 +270,7 @@ extension Worker where Net: ~Copyable {
     }
 
     mutating func closeClient(_ client: End, isReset: Bool = false) {
+        dropNote(client)
         setClients(clients &- 1)
         release(client, isReset: isReset)
     }
@@ -278,6 +279,7 @@ extension Worker where Net: ~Copyable {
     mutating func abandon(_ client: End) {
         if let upstream = peer(of: client) {
             counters.add(.abortedByClient)
+            endNote(client)
             log(client, status: client.pointee.status, .cutByClient)
             closeUpstream(upstream)
         }
@@ -307,7 +309,10 @@ extension Worker where Net: ~Copyable {
             let end = connections + index
             switch end.pointee.role {
             case .client:
-                if peer(of: end) != nil { log(end, status: end.pointee.status, .fault(.sidecar)) }
+                if peer(of: end) != nil {
+                    endNote(end)
+                    log(end, status: end.pointee.status, .fault(.sidecar))
+                }
                 closeClient(end)
             case .upstream: closeUpstream(end)
             case .free: break

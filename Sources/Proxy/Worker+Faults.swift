@@ -25,6 +25,8 @@ extension Worker where Net: ~Copyable {
             to: room, requestID: UnsafeRawBufferPointer(start: buffer, count: Int(client.pointee.idCount)),
             date: UnsafeRawBufferPointer(date), closes: client.pointee.flags.contains(.closing),
             isHEAD: client.pointee.flags.contains(.isHEAD))
+        // No model spoke, so there is nothing to say of one.
+        dropNote(client)
         log(client, status: fault.status, .fault(fault.side))
         switch send(client, buffer + BufferPool.notesCount, count) {
         case .all: _ = endOwnResponse(client)

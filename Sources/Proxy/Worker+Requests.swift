@@ -62,6 +62,7 @@ extension Worker where Net: ~Copyable {
         let head = data(client) + start
         noteLine(
             client, head, method: request.methodCount, target: Int(request.target.start), end: Int(request.target.end))
+        beginNote(client, head, request)
         writeHead(client, request, head)
         guard
             let moved = writer.place(

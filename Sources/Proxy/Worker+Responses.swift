@@ -125,7 +125,7 @@ extension Worker where Net: ~Copyable {
         // What is counted is the body.
         client.pointee.sent = from &- upstream.pointee.start
         if response.status == 101 { return beginTunnel(client, upstream, from: from) }
-        if case .failure = takeResponseBody(upstream) {
+        if case .failure = takeResponseBody(upstream, for: client) {
             client.pointee.flags.remove(.hasResponse)
             fail(client, upstream, .upstreamMalformed(.chunkSize))
             return false
@@ -203,6 +203,7 @@ extension Worker where Net: ~Copyable {
         }
         guard !response.isInterim || response.status == 101 else { return }
         writeStamp(response, client, answered, head)
+        noteResponse(response, client, head)
         if let id = client.pointee.buffer {
             writer.write("X-Request-Id: ")
             writer.write(id, count: Int(client.pointee.idCount))
@@ -267,7 +268,15 @@ extension Worker where Net: ~Copyable {
     // MARK: - The body
 
     /// Takes what was read of the body: moves `start` behind it.
-    private mutating func takeResponseBody(_ upstream: End) -> Result<Void, HeadFault> {
+    private mutating func takeResponseBody(_ upstream: End, for client: End) -> Result<Void, HeadFault> {
+        let from = upstream.pointee.start
+        let result = moveResponseBody(upstream)
+        if client.pointee.note != nil, case .success = result { noteBody(client, upstream, from: from) }
+        return result
+    }
+
+    @inline(__always)
+    private mutating func moveResponseBody(_ upstream: End) -> Result<Void, HeadFault> {
         guard upstream.pointee.flags.contains(.unwrapsChunks), case .chunked = upstream.pointee.body else {
             return takeBody(upstream)
         }
@@ -304,7 +313,7 @@ extension Worker where Net: ~Copyable {
             case .success(let section?): return sendBody(client, upstream, from: section.lowerBound)
             }
         }
-        if case .failure = takeResponseBody(upstream) {
+        if case .failure = takeResponseBody(upstream, for: client) {
             abort(client, upstream)
             return false
         }
@@ -323,6 +332,8 @@ extension Worker where Net: ~Copyable {
             upstream.pointee.flags.insert(.closing)
         }
         upstream.pointee.phase = .responseWritten
+        // Before the client has its last byte: whoever has the answer can rely on its line.
+        endNote(client)
         guard send(client, upstream, from: from, count: upstream.pointee.start &- from) else { return false }
         finish(client, upstream)
         return false
@@ -362,6 +373,7 @@ extension Worker where Net: ~Copyable {
     /// The last byte of the response is written.
     mutating func finish(_ client: End, _ upstream: End) {
         let isWhole = client.pointee.phase == .response && upstream.pointee.pendingCount == 0
+        endNote(client)
         log(client, status: client.pointee.status, .whole)
         if isWhole, isReusable(upstream) { park(upstream) } else { closeUpstream(upstream) }
         client.pointee.peer = Connection.nobody

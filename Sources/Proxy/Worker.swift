@@ -54,6 +54,8 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
     var random: IDRandom
     var accessLog: AccessLog
     let hasAccessLog: Bool
+    /// What is kept of exchanges that log lines are made of.
+    var notes: ExchangeNotes
     /// What is read only to be thrown away.
     let discarded: UnsafeMutableRawBufferPointer
     /// The response of those for whom there is no connection left.
@@ -115,6 +117,7 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
         random = IDRandom(seed: seed)
         accessLog = AccessLog(descriptor: settings.accessLog ?? -1)
         hasAccessLog = settings.accessLog != nil
+        notes = ExchangeNotes(settings.lines, worker: number)
         discarded = .allocate(byteCount: 16 << 10, alignment: 16)
         refusal = .allocate(byteCount: 2048, alignment: 16)
         date = .allocate(byteCount: HTTPDate.length, alignment: 8)

@@ -27,6 +27,8 @@ package final class WorkerCounters: Sendable {
         case timeouts
         /// Lines of the access log that could not be written.
         case lostLogLines
+        /// Lines that were made of exchanges, and those for which there was no room.
+        case lines, shedLines
 
         /// As reports spell it: `upstream_faults`.
         package var name: String {

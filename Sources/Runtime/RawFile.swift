@@ -44,7 +44,9 @@ package enum RawFile {
     ) throws(SystemError) -> Int {
         var count = 0
         while count < buffer.count {
-            let part = retrying { pread(number, buffer.baseAddress.unsafelyUnwrapped + count, buffer.count - count, offset + count) }
+            let part = retrying {
+                pread(number, buffer.baseAddress.unsafelyUnwrapped + count, buffer.count - count, offset + count)
+            }
             guard part >= 0 else { throw SystemError("read", path) }
             if part == 0 { break }
             count += part
@@ -57,7 +59,9 @@ package enum RawFile {
     ) throws(SystemError) {
         var count = 0
         while count < bytes.count {
-            let part = retrying { pwrite(number, bytes.baseAddress.unsafelyUnwrapped + count, bytes.count - count, offset + count) }
+            let part = retrying {
+                pwrite(number, bytes.baseAddress.unsafelyUnwrapped + count, bytes.count - count, offset + count)
+            }
             guard part > 0 else { throw SystemError("write", path) }
             count += part
         }

@@ -17,7 +17,8 @@ package final class UnixListener {
         do { addresses = try SocketAddress.resolve("unix:" + path) } catch {
             throw SystemError("listen on", path, code: EINVAL, advice: error.reason)
         }
-        listener = isDatagram ? try Listener.openDatagrams(addresses[0]) : try Listener.open(addresses[0], sharesPort: false)
+        listener =
+            isDatagram ? try Listener.openDatagrams(addresses[0]) : try Listener.open(addresses[0], sharesPort: false)
         self.isDatagram = isDatagram
     }
 

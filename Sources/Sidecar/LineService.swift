@@ -12,10 +12,37 @@ package final class LineService: @unchecked Sendable {
     private let properties: KafkaProperties
     private let tell: (LineNews) -> Void
 
+    /// The instance's directory, which nobody else may have.
+    package static func openInstance(_ dataDirectory: String, _ name: String) throws(SidecarError) -> Instance {
+        do { return try Instance.open(dataDirectory: dataDirectory, name: name) } catch { throw .instance(error) }
+    }
+
+    /// Where workers hand over the lines of exchanges: a ring for each, which keeps what a killed process left in it.
+    static func rings(_ instance: Instance, workers: Int) throws(SidecarError) -> [HandoverRing] {
+        try system { () throws(SystemError) in
+            let directory = Paths.join(instance.path, "rings")
+            try Files.makeDirectory(directory, mode: 0o700)
+            // Those of more workers than there are now may hold lines too.
+            let names = try Files.names(in: directory)
+            var rings: [HandoverRing] = []
+            var number = 0
+            while number < workers || names.contains("worker-\(number)") {
+                rings.append(
+                    try HandoverRing(Paths.join(directory, "worker-\(number)"), capacity: ringCapacity) {
+                        () throws(SystemError) in try Instance.newULID()
+                    })
+                number += 1
+            }
+            return rings
+        }
+    }
+
+    private static let ringCapacity = 4 << 20
+
     /// Opens the spool and everything else. `tell` is called by the thread that runs the pipeline.
     package init(
         _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
-        dataDirectory: String, instance name: String, endsWhenDone: Bool, tell: @escaping (LineNews) -> Void,
+        instance: Instance, endsWhenDone: Bool, tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {
         self.settings = settings
@@ -24,7 +51,7 @@ package final class LineService: @unchecked Sendable {
             throw .setting(SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
         }
         do { properties = try settings.kafka.producerProperties() } catch { throw .kafka(error) }
-        do { instance = try Instance.open(dataDirectory: dataDirectory, name: name) } catch { throw .instance(error) }
+        self.instance = instance
         let definitions = Definitions()
         let spool = try Self.openSpool(settings, instance, definitions, tell)
         let deadLetters = try system { [instance] () throws(SystemError) in

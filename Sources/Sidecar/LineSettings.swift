@@ -12,6 +12,20 @@ package struct LineSettings: Sendable {
         case off
     }
 
+    /// When lines are made of exchanges.
+    package enum OfExchanges: String, Sendable, CaseIterable {
+        /// Where no file or socket brings them.
+        case auto
+        case on = "true"
+        case off = "false"
+    }
+
+    package var ofExchanges = OfExchanges.auto
+    package var pathPrefix = "/recommend/"
+    package var pathSuffix = ""
+    package var resultBytes = 4 << 10
+    package var variantHeader = "X-Model-Variant"
+    package var bucketHeader = "X-Bucket"
     package var files: [String] = []
     package var unix: [(path: String, isDatagram: Bool)] = []
     package var http = true
@@ -25,6 +39,12 @@ package struct LineSettings: Sendable {
     package var deadLetterBytes = 256 << 20
 
     package init() {}
+
+    /// Whether the proxy makes lines of exchanges.
+    var makesLines: Bool {
+        guard destination(otherwise: .off) != .off else { return false }
+        return ofExchanges == .on || ofExchanges == .auto && files.isEmpty && unix.isEmpty
+    }
 
     /// Where lines go, once nothing is left to be decided.
     package func destination(otherwise: Destination) -> Destination {

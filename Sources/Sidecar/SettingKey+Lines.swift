@@ -5,6 +5,31 @@ import Provenance
 extension SettingKey {
     package static let lines: [SettingKey] = logs + kafka + store
 
+    /// Those that only a proxy needs.
+    static let ofExchanges: [SettingKey] = [
+        SettingKey(
+            "recommendation.line", "auto|true|false",
+            "make a log line of each recommendation that passes (auto: unless files or sockets bring them)"
+        ) { settings, values throws(Unfit) in settings.lines.ofExchanges = try choice(values[0]) },
+        SettingKey("recommendation.path", "PATH", "whose paths these are (/recommend/{user_id})") {
+            settings, values throws(Unfit) in
+            let parts = values[0].split(separator: "{user_id}", omittingEmptySubsequences: false).map(String.init)
+            guard parts.count == 2, parts[0].hasPrefix("/"), !values[0].contains("?") else {
+                throw Unfit("takes a path with {user_id} in it, such as /recommend/{user_id}, not \"\(values[0])\"")
+            }
+            (settings.lines.pathPrefix, settings.lines.pathSuffix) = (parts[0], parts[1])
+        },
+        SettingKey("recommendation.result_bytes", "SIZE", "how much of an answer goes into its line, up to 64KiB (4KiB)") {
+            settings, values throws(Unfit) in settings.lines.resultBytes = try size(values[0], 0...64 << 10)
+        },
+        SettingKey("recommendation.variant_header", "NAME", "the response header with the variant (X-Model-Variant)") {
+            settings, values throws(Unfit) in settings.lines.variantHeader = try fieldName(values[0])
+        },
+        SettingKey("recommendation.bucket_header", "NAME", "the response header with the bucket (X-Bucket)") {
+            settings, values throws(Unfit) in settings.lines.bucketHeader = try fieldName(values[0])
+        },
+    ]
+
     private static let logs: [SettingKey] = [
         SettingKey("logs.files", "GLOB", "files to follow, through rotation", repeats: true) {
             settings, values throws(Unfit) in
@@ -179,7 +204,8 @@ extension SettingKey {
 
     private static func size(_ text: String, _ range: ClosedRange<Int>) throws(Unfit) -> Int {
         guard let bytes = Units.bytes(text), range.contains(Int(clamping: bytes)) else {
-            throw Unfit("takes a size of at least \(Units.text(range.lowerBound)), not \"\(text)\"")
+            throw Unfit(
+                "takes a size from \(Units.text(range.lowerBound)) to \(Units.text(range.upperBound)), not \"\(text)\"")
         }
         return Int(bytes)
     }

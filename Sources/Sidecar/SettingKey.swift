@@ -55,7 +55,7 @@ package struct SettingKey: Sendable {
 // MARK: - The keys
 
 extension SettingKey {
-    package static let all: [SettingKey] = serving + manifests + stamps + bounds + lines + operation
+    package static let all: [SettingKey] = serving + manifests + stamps + bounds + ofExchanges + lines + operation
 
     private static let serving: [SettingKey] = [
         SettingKey(
@@ -261,7 +261,7 @@ extension SettingKey {
     }
 
     /// A header's name that is ours to read or write: one that framing does not depend on.
-    private static func fieldName(_ text: String) throws(Unfit) -> String {
+    static func fieldName(_ text: String) throws(Unfit) -> String {
         let isPlain = text.utf8.allSatisfy { byte in
             byte >= 0x61 && byte <= 0x7A || byte >= 0x41 && byte <= 0x5A || byte >= 0x30 && byte <= 0x39 || byte == 0x2D
         }

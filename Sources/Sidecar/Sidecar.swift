@@ -35,6 +35,9 @@ package struct Sidecar: ~Copyable {
             try settings.accessLog.map { path throws(SystemError) in try LogFile(path) }
         }
         proxy.accessLog = accessLog?.number
+        let takesLines = settings.lines.destination(otherwise: .off) != .off
+        let instance = takesLines ? try LineService.openInstance(dataDirectory, settings.instance) : nil
+        let exchanges = try Self.openExchanges(settings.lines, instance, workers: workers, &proxy)
         // Whatever can be refused is refused before an activation is on record.
         let fleet = try WorkerFleet(settings, proxy, workers: workers, supervisor: supervisor)
         try fleet.refuseLoop(proxy)
@@ -48,8 +51,11 @@ package struct Sidecar: ~Copyable {
         fleet.board.publish(loader.table())
         // From here on signals are read; until then, however long hashing takes, they end the process as usual.
         let signals = try Self.system { () throws(SystemError) in try Signals() }
-        let posted = try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
-        let lines = try Self.openLines(settings, dataDirectory, posted, log)
+        let posted =
+            try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
+        let lines = try instance.map { instance throws(SidecarError) in
+            try Self.openLines(settings, dataDirectory, instance, posted, exchanges, log)
+        }
         self.lines = lines
         self.posted = posted
         self.settings = settings
@@ -63,12 +69,24 @@ package struct Sidecar: ~Copyable {
         report = StatusReport(settings, proxy, loader: loader, fleet: fleet, lines: lines)
     }
 
-    /// Nil where lines go nowhere.
+    /// What the proxy hands over of exchanges; nil where it makes no lines of them.
+    private static func openExchanges(
+        _ settings: LineSettings, _ instance: Instance?, workers: Int, _ proxy: inout ProxySettings
+    ) throws(SidecarError) -> ExchangeLines? {
+        guard settings.makesLines, let instance else { return nil }
+        let rings = try LineService.rings(instance, workers: workers)
+        let bell = try system { () throws(SystemError) in try ExchangeLines.Bell() }
+        proxy.lines = ProxySettings.LineMaking(
+            prefix: settings.pathPrefix, suffix: settings.pathSuffix, resultBytes: settings.resultBytes,
+            variantHeader: settings.variantHeader, bucketHeader: settings.bucketHeader, rings: rings,
+            tellReader: { bell.ring() })
+        return ExchangeLines(rings, bell)
+    }
+
     private static func openLines(
-        _ settings: SidecarSettings, _ dataDirectory: String, _ posted: PostedLines.Box?, _ log: EventLog
-    ) throws(SidecarError) -> LineService? {
-        let destination = settings.lines.destination(otherwise: .off)
-        guard destination != .off else { return nil }
+        _ settings: SidecarSettings, _ dataDirectory: String, _ instance: Instance, _ posted: PostedLines.Box?,
+        _ exchanges: ExchangeLines?, _ log: EventLog
+    ) throws(SidecarError) -> LineService {
         // A connection of its own, for the thread of its own.
         let ledger: Ledger
         do { ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
@@ -76,10 +94,11 @@ package struct Sidecar: ~Copyable {
         lines.attributing.commitLength = settings.commitLength
         if case .after(let settle) = settings.settle { lines.attributing.settle = settle }
         return try LineService(
-            lines, to: destination, index: LedgerIndex(ledger), dataDirectory: dataDirectory,
-            instance: settings.instance, endsWhenDone: false, tell: { log.write($0) },
+            lines, to: lines.destination(otherwise: .off), index: LedgerIndex(ledger), instance: instance,
+            endsWhenDone: false, tell: { log.write($0) },
             sources: { instance, settings throws(SidecarError) in
                 var sources = try LineService.unixSources(settings)
+                if let exchanges { sources.append(exchanges) }
                 if !settings.files.isEmpty {
                     sources.append(try LineService.fileSource(settings, instance, endsAtEnd: false))
                 }
@@ -174,7 +193,8 @@ package struct Sidecar: ~Copyable {
         case .taken: AdminResponse(status: 204, contentType: "", body: [])
         case .noRoom:
             .problem(
-                503, "Service Unavailable", "there is no room for the lines, and none of them was taken: send them again later",
+                503, "Service Unavailable",
+                "there is no room for the lines, and none of them was taken: send them again later",
                 fields: [("Retry-After", "5")])
         }
     }

@@ -14,7 +14,8 @@ struct StatusReport: Sendable {
     private let started = Clock.now()
 
     init(
-        _ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet, lines: LineService?
+        _ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet,
+        lines: LineService?
     ) {
         self.settings = settings
         self.proxy = proxy

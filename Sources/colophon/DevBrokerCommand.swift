@@ -7,7 +7,9 @@ extension Command {
     static let devBroker = Command(
         path: ["dev-broker"], summary: "Run a Kafka broker for trying things out; it keeps nothing",
         options: [
-            Option(name: "topic", value: "TOPIC", help: "a topic that it has from the start (recommendations)", repeats: true),
+            Option(
+                name: "topic", value: "TOPIC", help: "a topic that it has from the start (recommendations)",
+                repeats: true),
             Option(name: "partitions", value: "N", help: "how many partitions each of these has, 1 to 64 (1)"),
         ],
         details: """

@@ -10,7 +10,8 @@ extension Command {
         options: [
             Option(name: "manifest", value: "FILE", help: "take this manifest for the active one; no ledger is needed"),
             .manifests, .dataDirectory,
-            Option(name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),
+            Option(
+                name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),
             Option(name: "once", help: "with --files: end where the files end, rather than follow them"),
         ] + enrichKeys.map(option) + [.json],
         details: """
@@ -119,8 +120,8 @@ extension Command {
         let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
         do throws(SidecarError) {
             let service = try LineService(
-                settings.lines, to: destination, index: index, dataDirectory: directory, instance: name,
-                endsWhenDone: true, tell: { log.write($0) },
+                settings.lines, to: destination, index: index,
+                instance: try LineService.openInstance(directory, name), endsWhenDone: true, tell: { log.write($0) },
                 sources: { instance, settings throws(SidecarError) in
                     var sources = try LineService.unixSources(settings)
                     if !settings.files.isEmpty {

@@ -27,7 +27,8 @@ struct LineReport {
 
     var text: String {
         func some(_ figures: [(UInt64, String)]) -> String {
-            figures.filter { $0.0 > 0 }.map { "\(Figures.grouped(Int64(clamping: $0.0))) \($0.1)" }.joined(separator: ", ")
+            figures.filter { $0.0 > 0 }.map { "\(Figures.grouped(Int64(clamping: $0.0))) \($0.1)" }.joined(
+                separator: ", ")
         }
         var parts = ["\(Figures.grouped(Int64(clamping: counters.lines))) \(counters.lines == 1 ? "line" : "lines")"]
         let what = some([

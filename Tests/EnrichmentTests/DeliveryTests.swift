@@ -106,8 +106,12 @@ struct DeliveryTests {
             if steps % 64 == 0 { check() }
             if problems.count > 3 { return problems }
         }
-        if steps == 200_000 { problems.append("it stands still: \(delivery.unsettled) wait, \(delivery.onTheirWay) are on their way") }
-        if Set(dead) != poison { problems.append("dead are \(dead.sorted()), and to be refused were \(poison.sorted())") }
+        if steps == 200_000 {
+            problems.append("it stands still: \(delivery.unsettled) wait, \(delivery.onTheirWay) are on their way")
+        }
+        if Set(dead) != poison {
+            problems.append("dead are \(dead.sorted()), and to be refused were \(poison.sorted())")
+        }
         for log in brokers.log {
             var seen: Set<Int> = []
             let firsts = log.filter { seen.insert($0).inserted }

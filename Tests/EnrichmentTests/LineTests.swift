@@ -51,22 +51,27 @@ struct LineTests {
         #expect(result.key.map { String(decoding: bytes[$0], as: UTF8.self) } == "39157")
     }
 
-    @Test("what is added stands where its format has it", arguments: [
-        (
-            "{\"path\":\"/recommend/7\",\"time\":\"2025-03-04T18:30:00Z\",\"user_id\":7}", LineFormat.json,
-            "{\"path\":\"/recommend/7\",\"time\":\"2025-03-04T18:30:00Z\",\"user_id\":7,\"model_version\":\"als-1\""
-        ),
-        ("  { \"event\" : \"recommendation\" }  ", .json, "  { \"event\" : \"recommendation\" ,\"model_version\":\"als-2\""),
-        (
-            "time=2025-03-04T18:30:00Z path=/recommend/7 user_id=7", .logfmt,
-            "time=2025-03-04T18:30:00Z path=/recommend/7 user_id=7 model_version=als-1 "
-        ),
-        (
-            "Mar 4 host app: recommendation request to nowhere", .text,
-            "Mar 4 host app: recommendation request to nowhere, model_version=als-2, "
-        ),
-        (Self.seed + "\r", .recommendation, Self.seed + ", model_version=als-1, "),
-    ])
+    @Test(
+        "what is added stands where its format has it",
+        arguments: [
+            (
+                "{\"path\":\"/recommend/7\",\"time\":\"2025-03-04T18:30:00Z\",\"user_id\":7}", LineFormat.json,
+                "{\"path\":\"/recommend/7\",\"time\":\"2025-03-04T18:30:00Z\",\"user_id\":7,\"model_version\":\"als-1\""
+            ),
+            (
+                "  { \"event\" : \"recommendation\" }  ", .json,
+                "  { \"event\" : \"recommendation\" ,\"model_version\":\"als-2\""
+            ),
+            (
+                "time=2025-03-04T18:30:00Z path=/recommend/7 user_id=7", .logfmt,
+                "time=2025-03-04T18:30:00Z path=/recommend/7 user_id=7 model_version=als-1 "
+            ),
+            (
+                "Mar 4 host app: recommendation request to nowhere", .text,
+                "Mar 4 host app: recommendation request to nowhere, model_version=als-2, "
+            ),
+            (Self.seed + "\r", .recommendation, Self.seed + ", model_version=als-1, "),
+        ])
     func addsByFormat(line: String, format: LineFormat, start: String) throws {
         let (text, result) = Self.enrich(line, try Self.index())
         #expect(result.format == format && result.kind == .enriched)
@@ -83,23 +88,27 @@ struct LineTests {
         #expect(text.hasPrefix("{ \"model_version\":\"als-2\",") && text.hasSuffix("\"}"))
     }
 
-    @Test("lines that are not meant are left alone", arguments: [
-        "2025-03-04T18:21:03.219384,39157,GET /data/m/the+lord+of+the+rings+2001/42.mpg",
-        "2025-03-04T18:21:03,39157,GET /rate/amélie+2001=4", "", " ", "\u{0}\u{0}", "{\"event\":\"play\"}",
-        "level=info msg=started", "{\"event\":\"recommendation\"",
-    ])
+    @Test(
+        "lines that are not meant are left alone",
+        arguments: [
+            "2025-03-04T18:21:03.219384,39157,GET /data/m/the+lord+of+the+rings+2001/42.mpg",
+            "2025-03-04T18:21:03,39157,GET /rate/amélie+2001=4", "", " ", "\u{0}\u{0}", "{\"event\":\"play\"}",
+            "level=info msg=started", "{\"event\":\"recommendation\"",
+        ])
     func leavesOthers(line: String) throws {
         let (text, result) = Self.enrich(line, try Self.index())
         #expect(text == line && result.kind == .unmatched)
     }
 
-    @Test("real lines of this kind are enriched, whatever their titles", arguments: [
-        "2025-03-04T18:21:03,39157,recommendation request 17645-team05.isri.cmu.edu:8082, status 200, result: a+1999, b+2001,c & d+1988,it's+2000,amélie+2001, 42 ms",
-        "2025-03-04T18:21:03.219384,39157,recommendation request /recommend/39157, status 200, result: x, y , 7 ms",
-        "2025-03-04T18:21:03Z,39157,recommendation request /recommend/39157, status 500, result: java.net.ConnectException, 3 ms",
-        "2025-03-04T18:21:03Z, 39157, recommendation request /recommend/39157, status 0, result: , 2.5 ms",
-        "2025-03-04T18:21:03Z,39157,recommendation request /recommend/1,model_version=evil, status 200, result: a, 42 ms",
-    ])
+    @Test(
+        "real lines of this kind are enriched, whatever their titles",
+        arguments: [
+            "2025-03-04T18:21:03,39157,recommendation request 17645-team05.isri.cmu.edu:8082, status 200, result: a+1999, b+2001,c & d+1988,it's+2000,amélie+2001, 42 ms",
+            "2025-03-04T18:21:03.219384,39157,recommendation request /recommend/39157, status 200, result: x, y , 7 ms",
+            "2025-03-04T18:21:03Z,39157,recommendation request /recommend/39157, status 500, result: java.net.ConnectException, 3 ms",
+            "2025-03-04T18:21:03Z, 39157, recommendation request /recommend/39157, status 0, result: , 2.5 ms",
+            "2025-03-04T18:21:03Z,39157,recommendation request /recommend/1,model_version=evil, status 200, result: a, 42 ms",
+        ])
     func enrichesReal(line: String) throws {
         let (text, result) = Self.enrich(line, try Self.index())
         #expect(text == line + (try Self.suffix(1)))
@@ -151,11 +160,14 @@ struct LineTests {
         #expect(Self.enrich(foreign, index).text == foreign + (try Self.suffix(1)))
     }
 
-    @Test("near an activation a line is mixed, as far as clocks differ and its own duration reaches", arguments: [
-        ("2025-03-04T18:59:57.000000Z", "1 ms", Attribution.inferred), ("2025-03-04T18:59:59.500000Z", "1 ms", .mixed),
-        ("2025-03-04T18:59:57.000000Z", "4000 ms", .mixed), ("2025-03-04T19:00:00.900000Z", "1 ms", .mixed),
-        ("2025-03-04T19:00:01.500000Z", "1 ms", .inferred), ("2025-03-04T17:59:59.000000Z", "1 ms", .unknown),
-    ])
+    @Test(
+        "near an activation a line is mixed, as far as clocks differ and its own duration reaches",
+        arguments: [
+            ("2025-03-04T18:59:57.000000Z", "1 ms", Attribution.inferred),
+            ("2025-03-04T18:59:59.500000Z", "1 ms", .mixed),
+            ("2025-03-04T18:59:57.000000Z", "4000 ms", .mixed), ("2025-03-04T19:00:00.900000Z", "1 ms", .mixed),
+            ("2025-03-04T19:00:01.500000Z", "1 ms", .inferred), ("2025-03-04T17:59:59.000000Z", "1 ms", .unknown),
+        ])
     func mixesNearActivations(time: String, duration: String, expected: Attribution) throws {
         let line = Self.seed.replacing("2025-03-04T18:21:03.219384Z", with: time).replacing("42 ms", with: duration)
         let (text, result) = Self.enrich(line, try Self.index())
@@ -163,7 +175,9 @@ struct LineTests {
         if expected < .inferred { #expect(text.hasSuffix(", attribution=\(expected.rawValue)")) }
     }
 
-    @Test("a variant that the ledger knows decides; one that it does not stands behind the unnamed one, if that is the only one")
+    @Test(
+        "a variant that the ledger knows decides; one that it does not stands behind the unnamed one, if that is the only one"
+    )
     func followsVariant() throws {
         let index = KnownManifests()
         for number in 1...2 { index.add(try Specimen.manifest(number)) }
@@ -174,7 +188,9 @@ struct LineTests {
         #expect(Self.enrich(other, index).result.stamp.manifest?.version == "als-2")
         #expect(Self.enrich(Self.seed.replacing("als_model", with: "third"), index).result.attribution == .unknown)
         #expect(Self.enrich(Self.seed.replacing("variant=als_model, ", with: ""), index).result.attribution == .unknown)
-        #expect(Self.enrich(Self.seed.replacing("als_model", with: "third"), try Self.index()).result.attribution == .inferred)
+        #expect(
+            Self.enrich(Self.seed.replacing("als_model", with: "third"), try Self.index()).result.attribution
+                == .inferred)
     }
 
     @Test("a time without zone is read in the zone that is set")
@@ -192,7 +208,9 @@ struct LineTests {
     func remembers() throws {
         let index = try Self.index()
         var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor(index))
-        let lines = ["als_model", "popgen_model", "third"].map { Array(Self.seed.replacing("als_model", with: $0).utf8) }
+        let lines = ["als_model", "popgen_model", "third"].map {
+            Array(Self.seed.replacing("als_model", with: $0).utf8)
+        }
         let old = Array(Self.seed.replacing("2025-", with: "2024-").utf8)
         for _ in 0..<1000 {
             enricher.refresh()
@@ -229,7 +247,8 @@ struct LineTests {
             switch chance.draw(4) {
             case 0: bytes[chance.draw(bytes.count)] = UInt8(truncatingIfNeeded: chance.next())
             case 1: bytes.removeLast(chance.draw(bytes.count))
-            case 2: bytes.insert([0x20, 0x2C, 0x22, 0x0D, 0x7D, 0x00, 0xFF][chance.draw(7)], at: chance.draw(bytes.count))
+            case 2:
+                bytes.insert([0x20, 0x2C, 0x22, 0x0D, 0x7D, 0x00, 0xFF][chance.draw(7)], at: chance.draw(bytes.count))
             default: bytes += Array(kinds[chance.draw(kinds.count)].utf8)
             }
         }
@@ -256,7 +275,8 @@ struct LineTests {
             guard facts.format != .recommendation || facts.namesManifest || facts.duration > 0 else { continue }
             let digest = facts.namedDigest.map { String(decoding: whole[$0], as: UTF8.self) }
             #expect(
-                digest == result.stamp.manifest?.digest.hex, "\(String(decoding: whole, as: UTF8.self)) is read as \(facts.format)")
+                digest == result.stamp.manifest?.digest.hex,
+                "\(String(decoding: whole, as: UTF8.self)) is read as \(facts.format)")
         }
     }
 

@@ -21,7 +21,9 @@ struct SpoolTests {
         return record
     }
 
-    static func open(_ disk: SimulatedDisk, _ settings: SpoolSettings = small) throws(SpoolError) -> Spool<SimulatedDisk> {
+    static func open(_ disk: SimulatedDisk, _ settings: SpoolSettings = small) throws(SpoolError) -> Spool<
+        SimulatedDisk
+    > {
         try Spool.open(disk, settings, Definitions()) { () throws(SystemError) in
             "01M7ZH8AF7A2ZZ7TK6TAF7AX\(disk.chance.draw(10))\(disk.chance.draw(10))"
         }
@@ -157,7 +159,9 @@ struct SpoolTests {
             var spool = try Self.open(disk)
             var count = 0
             while spool.hasRoom(for: 40) {
-                spool.append(Self.record("a line of forty bytes, more or less ….", source: spool.definitions.source([1]), in: memory))
+                spool.append(
+                    Self.record(
+                        "a line of forty bytes, more or less ….", source: spool.definitions.source([1]), in: memory))
                 Self.sync(&spool)
                 count += 1
                 if count > 10_000 { break }
@@ -208,7 +212,9 @@ struct SpoolTests {
         func note(_ found: [(sequence: Int64, text: String)], _ generation: String) {
             for one in found {
                 let name = "\(generation):\(one.sequence)"
-                if let before = named[name], before != one.text { problems.append("\(name) is \(before) and \(one.text)") }
+                if let before = named[name], before != one.text {
+                    problems.append("\(name) is \(before) and \(one.text)")
+                }
                 named[name] = one.text
                 if one.sequence >= acknowledged, owed[one.sequence]?.text != one.text {
                     problems.append("\(one.sequence) is \(one.text), not \(owed[one.sequence]?.text ?? "nothing")")
@@ -260,7 +266,9 @@ struct SpoolTests {
                 }
                 // What came back is owed from now on, and what did not is forgotten.
                 let first = found.first?.sequence ?? spool.next
-                if first < acknowledged, !isPower, !isCursorOld { problems.append("\(first) came back after its acknowledgement") }
+                if first < acknowledged, !isPower, !isCursorOld {
+                    problems.append("\(first) came back after its acknowledgement")
+                }
                 acknowledged = min(acknowledged, first)
                 owed = [:]
                 for one in found { owed[one.sequence] = (one.text, true) }

@@ -83,13 +83,19 @@ struct TidyTests {
         "Ledger": ["Provenance", "Runtime", "SQLite", "Glibc"],
         "Trace": ["Provenance"],
         "HTTP": ["Provenance"],
+        "Kafka": ["CRdKafka", "Glibc"],
+        "Checksum": ["CXXHash"],
+        "Enrichment": ["Provenance", "Runtime", "Kafka", "Checksum", "Glibc", "Synchronization"],
         "Proxy": ["Provenance", "HTTP", "Runtime", "Synchronization"],
         "Admin": ["Provenance", "HTTP", "Runtime", "Synchronization"],
         "Sidecar": [
-            "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Proxy", "Admin", "Synchronization",
+            "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Proxy", "Admin",
+            "Synchronization",
         ],
         "colophon": [
-            "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Sidecar", "Glibc",
+            "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",
+            "Sidecar",
+            "Glibc",
         ],
     ]
 

@@ -161,6 +161,52 @@ def test_serve_takes_lines_over_http_and_sockets(kafka):
             wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["delivered"] == 202, "all delivered")
 
 
+def test_the_proxy_makes_lines_of_recommendations(kafka):
+    topic = kafka.create()
+
+    def behave(connection, head, rest):
+        path = head.split(" ")[1]
+        if path.startswith("/recommend/1"):
+            return ok(connection, head, rest, body=b'{"movies":["a","b\n\xc3\xa9"]}',
+                      fields="Content-Type: application/json\r\nX-Model-Variant: als_model\r\nX-Bucket: 0.5\r\n")
+        if path.startswith("/recommend/2"):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               b"3\r\nab,\r\n4\r\nc, 9\r\n0\r\n\r\n")
+            return True
+        if path.startswith("/recommend/3"):
+            connection.sendall(b"HTTP/1.1 500 No\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nbad")
+            return True
+        if path.startswith("/recommend/6"):
+            return ok(connection, head, rest, body=b"x" * 9000 + b"\xff", fields="Content-Type: text/plain\r\n")
+        if path.startswith("/recommend/7"):
+            return ok(connection, head, rest, body=b"zipped", fields="Content-Type: text/plain\r\nContent-Encoding: gzip\r\n")
+        if path.startswith("/recommend/8"):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
+            return False
+        return ok(connection, head, rest)
+    with Upstream(behave) as upstream:
+        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--kafka-headers", "all") as colophon:
+            ids = {}
+            for path in ["/recommend/1", "/recommend/2?secret=1", "/recommend/3", "/other", "/recommend/4/x",
+                         "/recommend/5,model_version=evil", "/recommend/6", "/recommend/7"]:
+                ids[path] = colophon.get(path).one("X-Request-Id")
+            colophon.exchange(b"GET /recommend/8 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            records = kafka.read(topic, 7)
+            assert colophon.totals()["lines"] == 7 and colophon.totals()["shed_lines"] == 0
+    texts = [re.sub(r", \d+ ms, model_version=m1, .*", "", record.text).split(",", 1)[1] for record in records]
+    assert texts == [
+        '1,recommendation request /recommend/1, status 200, variant=als_model, bucket=0.5, result: {"movies":["a","b \u00e9"]}',
+        "2,recommendation request /recommend/2, status 200, result: ab,c, 9",
+        "3,recommendation request /recommend/3, status 500",
+        "5%2Cmodel_version=evil,recommendation request /recommend/5,model_version=evil, status 200",
+        "6,recommendation request /recommend/6, status 200, result: " + "x" * 4096,
+        "7,recommendation request /recommend/7, status 200",
+        "8,recommendation request /recommend/8, status 200"], texts
+    for record, path in zip(records, ["/recommend/1", "/recommend/2?secret=1", "/recommend/3"]):
+        assert record.headers["request_id"] == ids[path] and record.headers["attribution"] == "inferred"
+        assert record.headers["origin"].split("/")[1] == "proxy" and "secret" not in record.text
+
+
 def test_a_full_spool_refuses_bodies_whole(kafka):
     with Upstream(ok) as upstream:
         with Colophon(upstream.address, "--kafka-brokers", "127.0.0.1:1", "--spool-bytes", "16MiB") as colophon:

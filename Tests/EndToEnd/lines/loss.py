@@ -5,6 +5,7 @@ repetitions are dropped by their origin. A file's line is accepted when it is wr
 client has the response. What runs by lot follows the seed, which every failure names.
 """
 
+import http.client
 import random
 import sys
 import threading
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 
 from cluster import *
-from harness import Colophon, Upstream, ok
+from harness import Colophon, Upstream, ok  # noqa: E402
 
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 20
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else random.randrange(1 << 32)
@@ -25,7 +26,7 @@ class Sidecar:
 
     def __init__(self, at, upstream, kafka, topic, file):
         self.args = (upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-files", str(file),
-                     "--spool-bytes", "64MiB", "--logs-match", "all")
+                     "--spool-bytes", "64MiB", "--recommendation-line", "true")
         self.at = at
         self.lock = threading.Lock()
         self.current = None
@@ -144,6 +145,43 @@ class Poster(threading.Thread):
             number += BODY_LINES
 
 
+class Asker(threading.Thread):
+    """Asks for recommendations through the proxy; those whose whole response came are accepted."""
+
+    def __init__(self, sidecar, stop):
+        super().__init__(daemon=True)
+        self.sidecar, self.stop_event = sidecar, stop
+        self.accepted = []
+        self.cut = 0
+
+    def run(self):
+        number = 200_000_000
+        connection = None
+        while not self.stop_event.is_set():
+            with self.sidecar.lock:
+                colophon = self.sidecar.current
+            if colophon is None:
+                time.sleep(0.01)
+                continue
+            number += 1
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection(*colophon.address, timeout=10)
+                connection.request("GET", f"/recommend/{number % 7}?n={number}")
+                response = connection.getresponse()
+                if response.read() == f"n{number},b".encode() and response.status == 200:
+                    self.accepted.append(number)
+            except (OSError, http.client.HTTPException):
+                self.cut += 1
+                connection = None
+
+
+def answer(connection, head, rest):
+    """The model server: its answer holds the number that it was asked with."""
+    number = re.search(r"n=(\d+)", head)[1]
+    return ok(connection, head, rest, body=f"n{number},b".encode(), fields="Content-Type: text/plain\r\n")
+
+
 def disturb(chance, sidecar, kafka, at, events):
     """One thing that goes wrong, and is put right again."""
     kinds = ["kill", "kill", "kill", "restart", "freeze", "broker-kill", "broker-stop", "broker-pause", "disk"]
@@ -232,7 +270,7 @@ def verify(kafka, topic, accepted):
 def main():
     chance = random.Random(SEED)
     print(f"loss: seed {SEED}, {SECONDS:.0f} s, {BROKERS} broker(s)", flush=True)
-    with Kafka(*(["--brokers", str(BROKERS)] if BROKERS > 1 else [])) as kafka, Upstream(ok) as upstream:
+    with Kafka(*(["--brokers", str(BROKERS)] if BROKERS > 1 else [])) as kafka, Upstream(answer) as upstream:
         at = Path(tempfile.mkdtemp(prefix="colophon-loss-", dir=memory()))
         small = at / "small"
         small.mkdir()
@@ -245,7 +283,7 @@ def main():
         # Rotated names match too: a file may come and go while nobody follows it.
         sidecar = Sidecar(small, upstream, kafka, topic, logs / "*")
         stop = threading.Event()
-        sources = [FileWriter(sidecar, logs / "app.log", stop, random.Random(SEED + 1)), Poster(sidecar, stop)]
+        sources = [FileWriter(sidecar, logs / "app.log", stop, random.Random(SEED + 1)), Poster(sidecar, stop), Asker(sidecar, stop)]
         events = []
         try:
             for source in sources:
@@ -262,7 +300,8 @@ def main():
             total, repeated, missing, wrong = verify(kafka, topic, accepted)
             kinds = {kind: events.count(kind) for kind in sorted(set(events))}
             print(f"loss: {len(accepted)} accepted, {total} records, {repeated} repeated, {len(missing)} missing; "
-                  f"{sidecar.starts} starts, rotations {sources[0].rotations}, refused bodies {sources[1].refused}; {kinds}", flush=True)
+                  f"{sidecar.starts} starts, rotations {sources[0].rotations}, refused bodies {sources[1].refused}, "
+                  f"responses {len(sources[2].accepted)} and {sources[2].cut} cut; {kinds}", flush=True)
             last = sidecar.ask()
             if missing or wrong:
                 for text in sidecar.said[-3:] + [sidecar.current.said()]:

@@ -1,0 +1,74 @@
+import Provenance
+import Runtime
+import Synchronization
+
+/// The lines that the proxy makes of exchanges, taken from its workers' rings.
+package final class ExchangeLines: LineSource {
+    /// Wakes the reader, but only when it waits: workers are not to make a call for each line.
+    package final class Bell: Sendable {
+        fileprivate let wake: Wake
+        private let isAwaited = Atomic<Bool>(false)
+
+        package init() throws(SystemError) { wake = try Wake() }
+
+        package func ring() {
+            guard isAwaited.load(ordering: .relaxed) else { return }
+            if isAwaited.exchange(false, ordering: .acquiringAndReleasing) { wake.signal() }
+        }
+
+        fileprivate func await() { isAwaited.store(true, ordering: .sequentiallyConsistent) }
+    }
+
+    package let name: StaticString = "proxy"
+    private let rings: [HandoverRing]
+    private let bell: Bell
+    /// What has been put into the spool, and may be taken out of the rings once that is written.
+    private var pending: [Int]
+    /// When there were lines the last time.
+    private var lastSeen: Int64 = 0
+    private var isBusy = false
+
+    /// So long after lines have come, others are looked for without being told: in that time many gather.
+    private static let pause: Int64 = 5_000
+
+    package init(_ rings: [HandoverRing], _ bell: Bell) {
+        self.rings = rings
+        self.bell = bell
+        pending = rings.map { _ in 0 }
+    }
+
+    package var isAtEnd: Bool { false }
+    package func descriptors(hasRoom: Bool) -> [Int32] { [bell.wake.number] }
+    package var wakeAt: Int64? { isBusy ? lastSeen + Self.pause : nil }
+
+    package func pull(_ intake: LineIntake) {
+        bell.wake.clear()
+        isBusy = false
+        for (index, ring) in rings.enumerated() {
+            let (bytes, position) = ring.waiting
+            guard bytes.count > pending[index] else { continue }
+            isBusy = true
+            let source = intake.namedSource("proxy/\(ring.generation)")
+            while bytes.count - pending[index] >= HandoverEntry.headSize {
+                let entry = UnsafeRawBufferPointer(rebasing: bytes[pending[index]...])
+                let length = Int(entry.load(fromByteOffset: HandoverEntry.lengthOffset, as: UInt32.self))
+                guard length >= HandoverEntry.headSize, length <= entry.count, intake.hasRoom(1024) else { break }
+                intake.take(exchange: entry, source: source, position: Int64(position) + Int64(pending[index]))
+                pending[index] += length
+            }
+        }
+        if isBusy { lastSeen = Clock.monotonic() }
+        guard !isBusy else { return }
+        bell.await()
+        // One that came in between would have told nobody.
+        if rings.enumerated().contains(where: { $1.waiting.bytes.count > pending[$0] }) { bell.wake.signal() }
+    }
+
+    /// What is written in the spool survives: the rings may forget it.
+    package func written() {
+        for index in rings.indices where pending[index] > 0 {
+            rings[index].take(pending[index])
+            pending[index] = 0
+        }
+    }
+}

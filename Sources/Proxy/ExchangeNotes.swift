@@ -1,0 +1,307 @@
+import HTTP
+import Provenance
+import Runtime
+
+/// What is kept of one exchange until its log line is made: the head of a block, behind which its bytes stand.
+struct ExchangeNote {
+    var pathCount = 0
+    var user = 0..<0
+    var variantCount = 0
+    var bucketCount = 0
+    var resultCount = 0
+    /// Whether the body is one that a line can show.
+    var takesResult = false
+    var isChunked = false
+    var chunks = ChunkedBody()
+}
+
+/// Blocks for the notes of exchanges, used again and again; and where their lines go.
+struct ExchangeNotes: ~Copyable {
+    let making: ProxySettings.LineMaking?
+    let ring: HandoverRing?
+    private var free: [UnsafeMutablePointer<ExchangeNote>] = []
+    var time = SecondText()
+
+    static let pathCapacity = 1024
+    static let valueCapacity = 128
+    static let pathOffset = (MemoryLayout<ExchangeNote>.size + 7) & ~7
+    static let variantOffset = pathOffset + pathCapacity
+    static let bucketOffset = variantOffset + valueCapacity
+    static let resultOffset = bucketOffset + valueCapacity
+    /// More than everything in a line but its path, values and result.
+    static let wordsCapacity = 256
+
+    init(_ making: ProxySettings.LineMaking?, worker: Int) {
+        self.making = making
+        ring = making?.rings[worker]
+    }
+
+    deinit { for block in free { UnsafeMutableRawPointer(block).deallocate() } }
+
+    mutating func take() -> UnsafeMutablePointer<ExchangeNote> {
+        let note: UnsafeMutablePointer<ExchangeNote>
+        if let block = free.popLast() {
+            note = block
+        } else {
+            let size = Self.resultOffset + (making?.resultBytes ?? 0)
+            note = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
+                .bindMemory(to: ExchangeNote.self, capacity: 1)
+        }
+        note.initialize(to: ExchangeNote())
+        return note
+    }
+
+    mutating func give(_ note: UnsafeMutablePointer<ExchangeNote>) { free.append(note) }
+}
+
+extension Worker where Net: ~Copyable {
+    /// Keeps the path of a request that a line will be made of.
+    @inline(__always)
+    mutating func beginNote(_ client: End, _ head: UnsafeRawPointer, _ request: RequestHead) {
+        guard notes.making != nil else { return }
+        dropNote(client)
+        keepPath(client, head + Int(request.target.start), count: request.target.count)
+    }
+
+    private mutating func keepPath(_ client: End, _ target: UnsafeRawPointer, count: Int) {
+        guard let making = notes.making else { return }
+        let bytes = UnsafeRawBufferPointer(start: target, count: count)
+        // Queries may hold what nobody should log.
+        let path = UnsafeRawBufferPointer(rebasing: bytes[..<ByteScan.first(0x3F, bytes, 0..<count)])
+        guard path.count <= ExchangeNotes.pathCapacity,
+            let user = Self.user(in: path, prefix: making.prefix, suffix: making.suffix)
+        else { return }
+        let note = notes.take()
+        note.pointee.pathCount = path.count
+        note.pointee.user = user
+        if let base = path.baseAddress {
+            (UnsafeMutableRawPointer(note) + ExchangeNotes.pathOffset).copyMemory(from: base, byteCount: path.count)
+        }
+        client.pointee.note = note
+    }
+
+    /// Where the user's id stands in a path; nil when the path is none of a recommendation.
+    private static func user(in path: UnsafeRawBufferPointer, prefix: [UInt8], suffix: [UInt8]) -> Range<Int>? {
+        guard path.count > prefix.count + suffix.count, path.prefix(prefix.count).elementsEqual(prefix),
+            path.suffix(suffix.count).elementsEqual(suffix)
+        else { return nil }
+        let user = prefix.count..<path.count - suffix.count
+        return ByteScan.first(0x2F, path, user) == user.upperBound ? user : nil
+    }
+
+    /// Keeps what the head of the response says, and whether its body can be shown.
+    mutating func noteResponse(_ response: ResponseHead, _ client: End, _ head: UnsafeRawPointer) {
+        guard let note = client.pointee.note, let making = notes.making else { return }
+        var isText = false
+        var isCoded = false
+        for index in 0..<fields.count {
+            let value = UnsafeRawBufferPointer(
+                start: head + Int(fields[index].value.start), count: fields[index].value.count)
+            switch fields[index].name {
+            case .lineVariant: note.pointee.variantCount = keep(value, note, ExchangeNotes.variantOffset)
+            case .lineBucket: note.pointee.bucketCount = keep(value, note, ExchangeNotes.bucketOffset)
+            case .contentType: isText = Self.isShown(value)
+            case .contentEncoding: isCoded = true
+            default: break
+            }
+        }
+        if note.pointee.variantCount == 0, settings.variants.count > 1 {
+            let name = settings.variants[Int(client.pointee.variant)].name
+            _ = name.utf8.withContiguousStorageIfAvailable { bytes in
+                note.pointee.variantCount = keep(UnsafeRawBufferPointer(bytes), note, ExchangeNotes.variantOffset)
+            }
+        }
+        if case .chunked = response.framing { note.pointee.isChunked = true }
+        note.pointee.takesResult =
+            (200..<300).contains(response.status) && isText && !isCoded && making.resultBytes > 0
+    }
+
+    /// Keeps a value of a header as a line may hold it; one that is too long, or holds what lines are built with, is left out.
+    private func keep(_ value: UnsafeRawBufferPointer, _ note: UnsafeMutablePointer<ExchangeNote>, _ offset: Int) -> Int {
+        guard value.count <= ExchangeNotes.valueCapacity, let base = value.baseAddress,
+            value.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x2C && $0 != 0x3D && $0 != 0x22 && $0 != 0x25 })
+        else { return 0 }
+        (UnsafeMutableRawPointer(note) + offset).copyMemory(from: base, byteCount: value.count)
+        return value.count
+    }
+
+    /// JSON and text, whatever their parameters.
+    private static func isShown(_ type: UnsafeRawBufferPointer) -> Bool {
+        let end = ByteScan.first(0x3B, type, 0..<type.count)
+        func begins(_ word: StaticString) -> Bool {
+            guard type.count >= word.utf8CodeUnitCount else { return false }
+            for index in 0..<word.utf8CodeUnitCount where type[index] | 0x20 != word.utf8Start[index] { return false }
+            return true
+        }
+        if begins("text/") || begins("application/json") { return true }
+        guard end >= 5 else { return false }
+        let ending = type[end - 5..<end]
+        return zip(ending, "+json".utf8).allSatisfy { $0 | 0x20 == $1 || $0 == $1 }
+    }
+
+    /// Keeps the beginning of the body, as it passes: from `from` to where it was taken.
+    mutating func noteBody(_ client: End, _ upstream: End, from: Int) {
+        guard let note = client.pointee.note, note.pointee.takesResult, let making = notes.making else { return }
+        let bytes = UnsafeRawBufferPointer(start: data(upstream) + from, count: upstream.pointee.start &- from)
+        let result = UnsafeMutableRawPointer(note) + ExchangeNotes.resultOffset
+        func keep(_ range: Range<Int>) {
+            let count = min(range.count, making.resultBytes - note.pointee.resultCount)
+            guard count > 0, let base = bytes.baseAddress else { return }
+            (result + note.pointee.resultCount).copyMemory(from: base + range.lowerBound, byteCount: count)
+            note.pointee.resultCount += count
+        }
+        if !note.pointee.isChunked || upstream.pointee.flags.contains(.unwrapsChunks) {
+            keep(0..<bytes.count)
+        } else {
+            var cursor = 0
+            while note.pointee.resultCount < making.resultBytes,
+                case .success(let payload) = note.pointee.chunks.nextPayload(bytes.bytes, from: cursor), !payload.isEmpty
+            {
+                keep(payload)
+                cursor = payload.upperBound
+            }
+        }
+        if note.pointee.resultCount == making.resultBytes { note.pointee.takesResult = false }
+    }
+
+    /// Forgets what was kept.
+    @inline(__always)
+    mutating func dropNote(_ client: End) {
+        guard let note = client.pointee.note else { return }
+        client.pointee.note = nil
+        notes.give(note)
+    }
+
+    /// Makes the line of an exchange, and hands it over. Lines for which there is no room are shed, and counted: nobody waits for them.
+    @inline(__always)
+    mutating func endNote(_ client: End) {
+        guard let note = client.pointee.note else { return }
+        if client.pointee.flags.contains(.hasResponse) || client.pointee.status > 0 { handOver(client, note) }
+        dropNote(client)
+    }
+
+    private mutating func handOver(_ client: End, _ note: UnsafeMutablePointer<ExchangeNote>) {
+        guard let ring = notes.ring, let buffer = client.pointee.buffer, let making = notes.making else { return }
+        let idCount = Int(client.pointee.idCount)
+        let most =
+            HandoverEntry.size(idCount: idCount, lineCount: ExchangeNotes.resultOffset + making.resultBytes)
+            + ExchangeNotes.wordsCapacity + 2 * ExchangeNotes.pathCapacity
+        guard let entry = ring.reserve(most) else {
+            counters.add(.shedLines)
+            return
+        }
+        var line = LineWriter(entry + HandoverEntry.headSize + idCount)
+        write(note, client, to: &line)
+        let size = HandoverEntry.size(idCount: idCount, lineCount: line.count)
+        entry.storeBytes(of: UInt32(size), toByteOffset: HandoverEntry.lengthOffset, as: UInt32.self)
+        let hasManifest = client.pointee.isStamped && client.pointee.claim != nil
+        entry.storeBytes(
+            of: UInt8((client.pointee.claim ?? .unknown).strength), toByteOffset: HandoverEntry.strengthOffset,
+            as: UInt8.self)
+        entry.storeBytes(of: hasManifest ? 1 : 0, toByteOffset: HandoverEntry.hasManifestOffset, as: UInt8.self)
+        entry.storeBytes(of: UInt16(idCount), toByteOffset: HandoverEntry.idCountOffset, as: UInt16.self)
+        entry.storeBytes(of: UInt32(line.count), toByteOffset: HandoverEntry.lineCountOffset, as: UInt32.self)
+        (entry + HandoverEntry.prefixOffset)
+            .copyMemory(from: buffer + BufferPool.suffixOffset, byteCount: HandoverEntry.prefixCount)
+        (entry + HandoverEntry.headSize).copyMemory(from: buffer, byteCount: idCount)
+        ring.commit(size)
+        counters.add(.lines)
+        making.tellReader()
+    }
+
+    /// `<time>,<user>,recommendation request <path>, status <code>, variant=…, bucket=…, result: …, <n> ms`
+    private mutating func write(
+        _ note: UnsafeMutablePointer<ExchangeNote>, _ client: End, to line: inout LineWriter
+    ) {
+        notes.time.update(wall)
+        for index in 0..<SecondText.count { line.write(byte: notes.time.bytes[index]) }
+        line.write(number: Int(max(0, wall) % 1_000_000), digits: 6)
+        line.write("Z,")
+        let path = UnsafeRawBufferPointer(
+            start: UnsafeRawPointer(note) + ExchangeNotes.pathOffset, count: note.pointee.pathCount)
+        for index in note.pointee.user {
+            // A comma would begin another column.
+            if path[index] == 0x2C { line.write("%2C") } else { line.write(byte: path[index]) }
+        }
+        line.write(",recommendation request ")
+        line.write(path)
+        line.write(", status ")
+        line.write(number: client.pointee.status, digits: 1)
+        let base = UnsafeRawPointer(note)
+        if note.pointee.variantCount > 0 {
+            line.write(", variant=")
+            line.write(
+                UnsafeRawBufferPointer(start: base + ExchangeNotes.variantOffset, count: note.pointee.variantCount))
+        }
+        if note.pointee.bucketCount > 0 {
+            line.write(", bucket=")
+            line.write(UnsafeRawBufferPointer(start: base + ExchangeNotes.bucketOffset, count: note.pointee.bucketCount))
+        }
+        if note.pointee.resultCount > 0 {
+            line.write(", result: ")
+            let result = UnsafeRawBufferPointer(
+                start: base + ExchangeNotes.resultOffset, count: note.pointee.resultCount)
+            line.write(shown: result)
+        }
+        line.write(", ")
+        line.write(number: Int(max(0, now &- client.pointee.since) / 1000), digits: 1)
+        line.write(" ms")
+    }
+}
+
+/// Writes a line where there is room for the longest.
+private struct LineWriter {
+    private let base: UnsafeMutableRawPointer
+    private(set) var count = 0
+
+    init(_ base: UnsafeMutableRawPointer) { self.base = base }
+
+    mutating func write(byte: UInt8) {
+        base.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
+        count &+= 1
+    }
+
+    mutating func write(_ bytes: UnsafeRawBufferPointer) {
+        guard let source = bytes.baseAddress else { return }
+        (base + count).copyMemory(from: source, byteCount: bytes.count)
+        count &+= bytes.count
+    }
+
+    mutating func write(_ text: StaticString) {
+        write(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
+    mutating func write(number: Int, digits: Int) {
+        var divisor = 1
+        for _ in 1..<max(1, digits) { divisor &*= 10 }
+        while number / divisor >= 10 { divisor &*= 10 }
+        while divisor > 0 {
+            write(byte: UInt8(truncatingIfNeeded: 0x30 &+ number / divisor % 10))
+            divisor /= 10
+        }
+    }
+
+    /// Control bytes and what is no UTF-8 as spaces; what was cut in the middle of a character ends before it.
+    mutating func write(shown bytes: UnsafeRawBufferPointer) {
+        let span = Span<UInt8>(_unsafeBytes: bytes)
+        var index = 0
+        while index < bytes.count {
+            let byte = bytes[index]
+            if byte < 0x80 {
+                write(byte: byte < 0x20 || byte == 0x7F ? 0x20 : byte)
+                index &+= 1
+                continue
+            }
+            let length = JSONSyntax.scalarLength(span, at: index)
+            if length > 0 {
+                write(UnsafeRawBufferPointer(rebasing: bytes[index..<index + length]))
+                index &+= length
+            } else {
+                // The beginning of a character at the very end was cut off there.
+                if bytes.count - index < 4, byte >= 0xC2, bytes[(index + 1)...].allSatisfy({ $0 & 0xC0 == 0x80 }) { return }
+                write(byte: 0x20)
+                index &+= 1
+            }
+        }
+    }
+}

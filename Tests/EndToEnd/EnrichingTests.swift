@@ -1,0 +1,49 @@
+import Runtime
+import TestSupport
+import Testing
+
+/// `colophon enrich` and the lines of `serve`, against a real Kafka. The tests are written in Python, where clients of Kafka live; see
+/// `Tests/EndToEnd/lines/cluster.py`, which says which broker is taken.
+@Suite("Enriching, to a real Kafka", .serialized)
+struct EnrichingTests {
+    /// Whether a broker is found; on a machine that decides what lands, one must be.
+    private static var hasBroker: Bool {
+        let isDecisive = Environment.value("COLOPHON_CI") != nil
+        let homes = [Environment.value("KAFKA_HOME"), Program.root + "/../shared/kafka"].compactMap { $0 }
+        return isDecisive || Environment.value("COLOPHON_TEST_KAFKA") != nil
+            || homes.contains { Files.isDirectory($0 + "/libs", writable: false) }
+    }
+
+    private static let absence: Comment = "no Kafka is found (COLOPHON_TEST_KAFKA, KAFKA_HOME, ../shared/kafka)"
+
+    private static func run(_ script: String, _ arguments: [String] = [], through wrapper: [String] = [])
+        -> Program.Result
+    {
+        let python = Program.root + "/.venv/bin/python3"
+        return Program.run(
+            wrapper + [
+                python, "-W", "ignore", Program.root + "/Tests/EndToEnd/lines/\(script).py", Program.colophonPath,
+            ]
+                + arguments)
+    }
+
+    @Test(
+        "records say what their lines say, and arrive through rotations, kills and refusals",
+        .enabled(if: hasBroker, absence),
+        arguments: ["delivery"])
+    func delivers(script: String) {
+        let result = Self.run(script)
+        #expect(result.status == 0, "\(result.output)\(result.errors)")
+        // A script that runs nothing would also end well.
+        #expect(result.output.split(separator: "\n").count >= 6)
+    }
+
+    @Test(
+        "nothing is lost while everything is killed, stopped, paused and filled up", .enabled(if: hasBroker, absence),
+        arguments: ["1", "3"])
+    func losesNothing(brokers: String) {
+        let result = Self.run("loss", ["15", "", brokers], through: ["unshare", "--map-root-user", "--mount"])
+        #expect(result.status == 0, "\(result.output)\(result.errors)")
+        #expect(result.output.hasSuffix("ok\n"))
+    }
+}
