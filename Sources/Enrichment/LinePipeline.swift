@@ -160,6 +160,7 @@ package final class LinePipeline {
             memory.copyMemory(from: found.record.bytes)
             let copy = LineRecord(base: memory.baseAddress.unsafelyUnwrapped)
             copy.source = found.source
+            copy.position = found.position
             copy.stamp = found.stamp
             intake.delivery.commit(size, owner: Self.spoolOwner, start: found.sequence)
             return true

@@ -1,7 +1,7 @@
 import Checksum
 import Provenance
 
-/// A line as it waits for delivery, in memory and in the spool alike: 64 bytes that say what is known of it, then the enriched line.
+/// A line as it waits for delivery, in memory and in the spool alike: 72 bytes that say what is known of it, then the enriched line.
 /// Always a multiple of eight bytes long, little endian. `docs/spool.md` has the layout.
 package struct LineRecord {
     let base: UnsafeMutableRawPointer
@@ -14,7 +14,9 @@ package struct LineRecord {
         case source = 3
     }
 
-    static let headerSize = 64
+    static let headerSize = 72
+    /// No record is longer; a length that says so was damaged.
+    static let longest = 32 << 20
     static let none = UInt32.max
     static let noTime = Int64.min
 
@@ -51,6 +53,12 @@ package struct LineRecord {
     /// The line's own time in microseconds where the record has another one; `noTime` otherwise.
     var lineTime: Int64 { load(56) }
 
+    /// Its number in the spool.
+    var sequence: Int64 {
+        get { load(64) }
+        nonmutating set { store(newValue, 64) }
+    }
+
     var value: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: base + Self.headerSize, count: valueCount)
     }
@@ -82,6 +90,7 @@ package struct LineRecord {
         store(position, 40)
         store(milliseconds, 48)
         store(lineTime, 56)
+        store(Int64(0), 64)
         // What pads it is part of what is checked.
         for offset in Self.headerSize + valueCount + more..<size { store(UInt8(0), offset) }
     }
@@ -97,12 +106,19 @@ package struct LineRecord {
 
     private var checksum: UInt32 { Checksum.of(UnsafeRawBufferPointer(start: base + 8, count: length - 8)) }
 
+    /// Whether what begins at `base` could be a record that goes on behind `count` bytes.
+    static func mayGoOn(at base: UnsafeMutableRawPointer, count: Int) -> Bool {
+        guard count >= headerSize else { return true }
+        let length = LineRecord(base: base).length
+        return length > count && length <= longest && length % 8 == 0
+    }
+
     /// The record that begins at `base`, if a whole and unchanged one does within `count` bytes.
     static func sound(at base: UnsafeMutableRawPointer, count: Int) -> LineRecord? {
         guard count >= headerSize else { return nil }
         let record = LineRecord(base: base)
         let length = record.length
-        guard length >= headerSize, length % 8 == 0, length <= count, record.kind != nil,
+        guard length >= headerSize, length <= longest, length % 8 == 0, length <= count, record.kind != nil,
             record.valueCount <= length - headerSize, record.load(4) as UInt32 == record.checksum,
             record.hasSoundPart(20), record.hasSoundPart(28)
         else { return nil }

@@ -14,6 +14,12 @@ struct SpoolReading {
     /// What was read of the file and not handed on yet.
     var buffer = ReadBuffer()
     var consumed = 0
+    /// Where reading was to begin: what is wrong before that was told of already.
+    var wanted: Int64 = 0
+    /// The end of the segment was read.
+    var isAtEnd = false
+    /// What is at hand is no record, and the next one is looked for.
+    var isInDamage = false
 }
 
 /// Memory for pieces of a file.
@@ -54,6 +60,8 @@ extension Spool {
         package let sequence: Int64
         let source: UInt32
         let stamp: UInt32
+        /// Where the line stood in its source.
+        let position: Int64
     }
 
     /// Hands on the next records for as long as `take` takes them. `take` says false when it has no room.
@@ -82,42 +90,108 @@ extension Spool {
         guard enter() else { return nil }
         while true {
             let available = reading.buffer.count - reading.consumed
-            guard let base = reading.buffer.memory.baseAddress,
-                let record = LineRecord.sound(at: base + reading.consumed, count: available)
-            else {
-                guard fill() else { return abandon() }
+            let base = reading.buffer.memory.baseAddress.map { $0 + reading.consumed }
+            guard let base, let record = LineRecord.sound(at: base, count: available) else {
+                if base.map({ LineRecord.mayGoOn(at: $0, count: available) }) ?? true {
+                    switch fill() {
+                    case .filled: continue
+                    case .failed: return nil
+                    case .atEnd: break
+                    }
+                }
+                if let outcome = skipDamage() { return outcome }
                 continue
             }
-            let isLine = record.kind == .line
-            if isLine {
-                let found = Found(
-                    record: record, sequence: reading.sequence, source: Self.meaning(record.source, reading.sources),
-                    stamp: Self.meaning(record.stamp, reading.stamps))
-                guard take(found) else { return false }
-                reading.sequence += 1
-            } else {
+            guard record.kind == .line else {
                 learn(record)
+                moveOn(record.length)
+                continue
             }
-            reading.consumed += record.length
-            reading.offset += record.length
-            if isLine { return true }
+            if record.sequence > reading.sequence {
+                // What stood between is gone.
+                news.lost += UInt64(max(0, record.sequence - max(reading.sequence, reading.wanted)))
+                reading.sequence = record.sequence
+            }
+            if reading.sequence >= segmentEnd { return abandon() }
+            let found = found(record)
+            guard take(found) else { return false }
+            reading.sequence += 1
+            moveOn(record.length)
+            return true
         }
     }
 
-    /// A number that the segment does not explain stands for nothing: that of no manifest.
-    private static func meaning(_ number: UInt32, _ known: [UInt32]) -> UInt32 {
-        number < known.count ? known[Int(number)] : 0
+    private mutating func moveOn(_ count: Int) {
+        reading.consumed += count
+        reading.offset += count
+    }
+
+    /// The number behind the segment's last record.
+    private var segmentEnd: Int64 { segments.first { $0.name == reading.segment }?.end ?? .max }
+
+    /// What follows is no record, though there should be one: looks for the next that is. Nil when there may be one now.
+    private mutating func skipDamage() -> Bool?? {
+        if !reading.isInDamage {
+            reading.isInDamage = true
+            if reading.sequence >= reading.wanted { news.damages += 1 }
+        }
+        while true {
+            let available = reading.buffer.count - reading.consumed
+            if available >= LineRecord.headerSize, let base = reading.buffer.memory.baseAddress {
+                var offset = 8
+                while offset + LineRecord.headerSize <= available {
+                    let place = base + reading.consumed + offset
+                    let isRecord = LineRecord.sound(at: place, count: available - offset) != nil
+                    if isRecord || LineRecord.mayGoOn(at: place, count: available - offset) && !reading.isAtEnd {
+                        moveOn(offset)
+                        if isRecord { reading.isInDamage = false }
+                        return .none
+                    }
+                    offset += 8
+                }
+                moveOn(offset)
+            }
+            switch fill() {
+            case .filled: continue
+            case .failed: return .some(nil)
+            case .atEnd:
+                reading.isInDamage = false
+                return .some(abandon())
+            }
+        }
+    }
+
+    private func found(_ record: LineRecord) -> Found {
+        let stamp = Self.meaning(record.stamp, reading.stamps) ?? 0
+        if let source = Self.meaning(record.source, reading.sources) {
+            return Found(
+                record: record, sequence: reading.sequence, source: source, stamp: stamp, position: record.position)
+        }
+        // Where it came from was damaged: then it is named by its place here.
+        let source = definitions.source(Array("spool/\(generation)".utf8))
+        return Found(
+            record: record, sequence: reading.sequence, source: source, stamp: stamp, position: reading.sequence)
+    }
+
+    /// What a number of the segment's own stands for; nil where the disk has lost that.
+    private static func meaning(_ number: UInt32, _ known: [UInt32]) -> UInt32? {
+        number < known.count && known[Int(number)] != .max ? known[Int(number)] : nil
     }
 
     private mutating func learn(_ record: LineRecord) {
         let payload = Array(record.value)
-        // They are numbered from 0 in the order in which they stand.
-        switch record.kind {
-        case .source where record.source == reading.sources.count: reading.sources.append(definitions.source(payload))
-        case .stamp where record.stamp == reading.stamps.count:
-            reading.stamps.append(definitions.stamp(payload: payload))
-        default: break
+        if record.kind == .source {
+            Self.set(record.source, definitions.source(payload), in: &reading.sources)
+        } else {
+            Self.set(record.stamp, definitions.stamp(payload: payload), in: &reading.stamps)
         }
+    }
+
+    /// They are numbered from 0 in the order in which they stand; where some are damaged there are holes.
+    private static func set(_ number: UInt32, _ meaning: UInt32, in known: inout [UInt32]) {
+        guard number < 1 << 20 else { return }
+        while known.count <= number { known.append(.max) }
+        known[Int(number)] = meaning
     }
 
     /// Opens the segment that the next record is in; false when it cannot be.
@@ -136,9 +210,10 @@ extension Spool {
         let wanted = reading.sequence
         reading.segment = segment.name
         reading.sequence = segment.first
+        reading.wanted = wanted
         // The records before are not wanted, but what they define is.
         while reading.sequence < wanted {
-            guard let isTaken = step({ _ in true }), isTaken else { return reading.segment != nil }
+            guard let isTaken = step({ $0.sequence < wanted }), isTaken else { return reading.segment != nil }
         }
         return true
     }
@@ -150,27 +225,38 @@ extension Spool {
         reading.sequence = sequence
     }
 
-    /// Reads more of the segment; false when there is no more.
-    private mutating func fill() -> Bool {
+    private enum Filling {
+        case filled
+        case atEnd
+        case failed
+    }
+
+    /// Reads more of the segment.
+    private mutating func fill() -> Filling {
         guard let file = reading.file, let segment = segments.first(where: { $0.name == reading.segment }) else {
-            return false
+            return .failed
         }
         let kept = reading.buffer.count - reading.consumed
         let room = segment.size - reading.offset - kept
         // A record may be longer than a piece.
         let wanted = min(room, max(Self.chunk, kept))
-        guard wanted > 0 else { return false }
+        guard wanted > 0 else {
+            reading.isAtEnd = true
+            return .atEnd
+        }
+        reading.isAtEnd = false
         reading.buffer.shift(by: reading.consumed, room: wanted)
         reading.consumed = 0
         do throws(SystemError) {
             let space = UnsafeMutableRawBufferPointer(rebasing: reading.buffer.unused[..<wanted])
             let count = try storage.read(file, at: reading.offset + kept, into: space)
             reading.buffer.count += count
-            return count > 0
+            if count == 0 { reading.isAtEnd = true }
+            return count > 0 ? .filled : .atEnd
         } catch {
             news.failures += 1
             news.problem = error.description
-            return false
+            return .failed
         }
     }
 

@@ -135,16 +135,16 @@ extension Spool {
     }
 
     private mutating func removeSegmentsBehind() {
+        guard let oldest = segments.first, oldest.end <= cursor.sequence else { return }
+        // A killed process may have moved the cursor and never synced it: without these segments it must be on the disk.
+        guard (try? storage.sync(cursorFile)) != nil else { return }
         while let oldest = segments.first, oldest.end <= cursor.sequence {
             segments.removeFirst()
             try? storage.remove(oldest.name)
         }
     }
 
-    /// No record is longer.
-    private static var largestScan: Int { 64 << 20 }
-
-    /// The number behind the last whole record of a segment, and where that record ends.
+    /// The number behind the last whole record of a segment, and where that record ends. What is damaged before it is passed over.
     private mutating func scan(_ segment: Segment) throws(SpoolError) -> (end: Int64, size: Int) {
         var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { buffer.deallocate() }
@@ -152,29 +152,42 @@ extension Spool {
             let file = try storage.open(segment.name)
             defer { storage.close(file) }
             var offset = SpoolFormat.headSize
-            var sequence = segment.first
+            var (end, size) = (segment.first, offset)
             while true {
                 let count = try storage.read(file, at: offset, into: buffer)
                 var consumed = 0
-                while let record = LineRecord.sound(
-                    at: buffer.baseAddress.unsafelyUnwrapped + consumed, count: count - consumed)
-                {
-                    if record.kind == .line { sequence += 1 }
-                    consumed += record.length
+                var needsMore = false
+                while consumed < count {
+                    let place = buffer.baseAddress.unsafelyUnwrapped + consumed
+                    if let record = LineRecord.sound(at: place, count: count - consumed) {
+                        if record.kind == .line { end = max(end, record.sequence + 1) }
+                        consumed += record.length
+                        size = offset + consumed
+                    } else if count == buffer.count, LineRecord.mayGoOn(at: place, count: count - consumed) {
+                        needsMore = true
+                        break
+                    } else {
+                        // Either a crash cut it off here, or there is a sound one further on.
+                        consumed += 8
+                    }
                 }
-                if consumed == 0, count == buffer.count, count < Self.largestScan {
+                if count < buffer.count { return (end, size) }
+                if consumed == 0, needsMore {
+                    guard count < LineRecord.longest else {
+                        offset += 8
+                        continue
+                    }
                     buffer.deallocate()
                     buffer = .allocate(byteCount: 4 * count, alignment: 4096)
-                    continue
                 }
-                if consumed == 0 { return (sequence, offset) }
                 offset += consumed
             }
         } catch { throw .system(error) }
     }
 
-    /// Closes what is open. What was delivered is on record as far as it can be.
-    package mutating func close() {
+    /// Closes what is open. What was delivered is on record as far as it can be. Answers how many lines could not be kept.
+    @discardableResult
+    package mutating func close() -> Int64 {
         _ = sync()
         try? storage.sync(cursorFile)
         leave()
@@ -183,6 +196,7 @@ extension Spool {
             segments[index].file = nil
         }
         storage.close(cursorFile)
+        return unsyncedCount
     }
 }
 

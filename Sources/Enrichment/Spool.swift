@@ -56,7 +56,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// Whether a record whose value has `count` bytes may be appended.
     package func hasRoom(for count: Int) -> Bool {
         // Its definitions may have to be written too, and the head of a segment.
-        bytes + LineRecord.size(ofValue: count) + Self.overhead <= settings.bytes
+        news.problem == nil && bytes + LineRecord.size(ofValue: count) + Self.overhead <= settings.bytes
             && (unsynced.isEmpty || unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced)
     }
 
@@ -82,6 +82,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         let start = unsynced.count
         unsynced.append(contentsOf: record.bytes)
         Self.seal(&unsynced, at: start) { copy in
+            copy.sequence = sequence
             copy.source = source
             copy.stamp = stamp
         }
@@ -261,6 +262,8 @@ package struct SpoolNews: Sendable {
     package internal(set) var failures: UInt64 = 0
     /// The last failure, until a write succeeds.
     package internal(set) var problem: String?
+    /// Places in which the disk had changed what was written.
+    package internal(set) var damages: UInt64 = 0
     /// Records that were damaged on the disk.
     package internal(set) var lost: UInt64 = 0
     /// Bytes behind the last whole record that a crash left.

@@ -8,9 +8,10 @@ package final class KafkaProducer {
     private let topic: OpaquePointer
     /// What one call of `produce` says, filled in again for each record.
     private let arguments: UnsafeMutablePointer<rd_kafka_vu_t>
-    private static let mostHeaders = 32
-    private static let fixed = 6
-    private var count = 0
+    private static let fixed = 7
+    /// The headers of the record that was begun: ours until the client has taken it. Given to it one by one instead, librdkafka 2.0
+    /// frees them twice when it refuses a record.
+    private var headers: OpaquePointer?
 
     /// What came of one record, or of the client as a whole.
     package enum Event {
@@ -48,8 +49,8 @@ package final class KafkaProducer {
         self.client = client
         self.queue = queue
         self.topic = topic
-        arguments = .allocate(capacity: Self.fixed + Self.mostHeaders)
-        arguments.initialize(repeating: rd_kafka_vu_t(), count: Self.fixed + Self.mostHeaders)
+        arguments = .allocate(capacity: Self.fixed)
+        arguments.initialize(repeating: rd_kafka_vu_t(), count: Self.fixed)
         arguments[0].vtype = RD_KAFKA_VTYPE_RKT
         arguments[0].u.rkt = topic
         arguments[1].vtype = RD_KAFKA_VTYPE_MSGFLAGS
@@ -58,6 +59,7 @@ package final class KafkaProducer {
         arguments[3].vtype = RD_KAFKA_VTYPE_KEY
         arguments[4].vtype = RD_KAFKA_VTYPE_TIMESTAMP
         arguments[5].vtype = RD_KAFKA_VTYPE_OPAQUE
+        arguments[6].vtype = RD_KAFKA_VTYPE_HEADERS
         var one: UInt64 = 1
         rd_kafka_queue_io_event_enable(queue, wake, &one, 8)
     }
@@ -65,6 +67,7 @@ package final class KafkaProducer {
     /// Gives up whatever is still in flight.
     deinit {
         rd_kafka_purge(client, Int32(RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT))
+        dropHeaders()
         rd_kafka_topic_destroy(topic)
         rd_kafka_queue_destroy(queue)
         rd_kafka_destroy(client)
@@ -83,22 +86,29 @@ package final class KafkaProducer {
         arguments[3].u.mem.size = key?.count ?? 0
         arguments[4].u.i64 = milliseconds
         arguments[5].u.ptr = UnsafeMutableRawPointer(bitPattern: token)
-        count = Self.fixed
+        dropHeaders()
+    }
+
+    private func dropHeaders() {
+        if let headers { rd_kafka_headers_destroy(headers) }
+        headers = nil
     }
 
     /// Adds a header, whose value is copied when the record is produced.
     package func add(header name: StaticString, _ value: UnsafeRawBufferPointer) {
-        guard count < Self.fixed + Self.mostHeaders else { return }
-        arguments[count].vtype = RD_KAFKA_VTYPE_HEADER
-        arguments[count].u.header.name = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
-        arguments[count].u.header.val = value.baseAddress
-        arguments[count].u.header.size = value.count
-        count += 1
+        if headers == nil { headers = rd_kafka_headers_new(8) }
+        let text = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+        rd_kafka_header_add(headers, text, name.utf8CodeUnitCount, value.baseAddress, value.count)
     }
 
     /// Hands the record that was begun to the client.
     package func produce() -> Outcome {
-        guard let error = rd_kafka_produceva(client, arguments, count) else { return .taken }
+        arguments[6].u.headers = headers
+        guard let error = rd_kafka_produceva(client, arguments, headers == nil ? Self.fixed - 1 : Self.fixed) else {
+            headers = nil
+            return .taken
+        }
+        dropHeaders()
         let code = rd_kafka_error_code(error)
         rd_kafka_error_destroy(error)
         return code == RD_KAFKA_RESP_ERR__QUEUE_FULL ? .full : .refused(code: code.rawValue)
