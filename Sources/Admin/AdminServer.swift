@@ -137,7 +137,7 @@ package final class AdminServer: Sendable {
     }
 
     private func isFull(_ clients: [Int32: Client], besides client: Client) -> Bool {
-        guard !client.conversation.hasAnswered, !client.isWaiting, client.conversation.held == 0 else { return false }
+        guard !client.conversation.hasAnswered, !client.isWaiting else { return false }
         return clients.values.reduce(0) { $0 + $1.conversation.held } > Self.heldLimit
     }
 

@@ -29,6 +29,8 @@ package final class Checkpoints {
     private let directory: String
     private let host: String
     private var positions: [String: (file: Int32, count: Int64, position: Int64)] = [:]
+    /// Those that were moved since the last sync.
+    private var moved: Set<String> = []
     /// What could not be written.
     package private(set) var failures: UInt64 = 0
     package private(set) var problem: String?
@@ -57,6 +59,8 @@ package final class Checkpoints {
                 setAside.append((name, error.reason))
                 let old = Paths.join(directory, name)
                 try? RawFile.rename(old, to: old + ".set-aside")
+                let position = path(generation, ".position")
+                try? RawFile.rename(position, to: position + ".set-aside")
             }
         }
         return found
@@ -131,6 +135,7 @@ package final class Checkpoints {
             entry.count += 1
             entry.position = position
             positions[generation] = entry
+            moved.insert(generation)
             let slot = SpoolFormat.write(
                 SpoolFormat.Cursor(count: entry.count, sequence: position, generation: generation))
             let offset = Int(entry.count % Int64(SpoolFormat.cursorSlots)) * SpoolFormat.headSize
@@ -146,7 +151,11 @@ package final class Checkpoints {
 
     /// Waits until the disk has all positions.
     package func sync() {
-        for entry in positions.values { attempt { () throws(SystemError) in try RawFile.sync(entry.file, directory) } }
+        for generation in moved {
+            guard let entry = positions[generation] else { continue }
+            attempt { () throws(SystemError) in try RawFile.sync(entry.file, directory) }
+        }
+        moved.removeAll()
     }
 
     /// Nothing will be asked about this generation again.

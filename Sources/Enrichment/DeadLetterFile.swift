@@ -3,7 +3,7 @@ import Runtime
 
 /// Where lines go that can never be delivered: a JSON object for each, with the reason. Only its owner can read it.
 package final class DeadLetterFile {
-    private let file: Int32
+    private var file: Int32
     private let path: String
     private let limit: Int
     private var size: Int
@@ -18,6 +18,47 @@ package final class DeadLetterFile {
         self.limit = limit
         file = try RawFile.open(path, .createIfMissing)
         size = try RawFile.size(of: file, path)
+        try endTornLine()
+    }
+
+    /// A crash may have left half a line: what follows begins on one of its own.
+    private func endTornLine() throws(SystemError) {
+        guard size > 0 else { return }
+        var last: UInt8 = 0
+        let count = try withUnsafeMutableBytes(of: &last) { buffer throws(SystemError) in
+            try RawFile.read(file, at: size - 1, into: buffer, path)
+        }
+        guard count == 1, last != 0x0A else { return }
+        try write([0x0A])
+        size += 1
+    }
+
+    private func write(_ bytes: [UInt8]) throws(SystemError) {
+        var failure: SystemError?
+        let (offset, path, file) = (size, path, file)
+        bytes.withUnsafeBytes { raw in
+            do throws(SystemError) { try RawFile.write(file, at: offset, raw, path) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Whether a line of `count` bytes can be put there, however much of it must be escaped.
+    func hasRoom(for count: Int) -> Bool { problem == nil && size + 6 * count + 1024 <= limit }
+
+    /// Somebody may have made room: by moving the file away, or by emptying it.
+    func lookAgain() {
+        guard problem != nil else { return }
+        do throws(SystemError) {
+            let there = try FileStatus.of(path)
+            let own = try RawFile.status(of: file, path)
+            if there?.identity != own.identity {
+                let new = try RawFile.open(path, .createIfMissing)
+                RawFile.close(file)
+                file = new
+            }
+            size = try RawFile.size(of: file, path)
+            if size < limit / 2 { problem = nil }
+        } catch { problem = error.description }
     }
 
     deinit { RawFile.close(file) }
@@ -46,12 +87,7 @@ package final class DeadLetterFile {
             return false
         }
         do throws(SystemError) {
-            var failure: SystemError?
-            let (offset, path, file) = (size, path, file)
-            bytes.withUnsafeBytes { raw in
-                do throws(SystemError) { try RawFile.write(file, at: offset, raw, path) } catch { failure = error }
-            }
-            if let failure { throw failure }
+            try write(bytes)
             try RawFile.sync(file, path)
         } catch {
             problem = error.description

@@ -38,7 +38,7 @@ package final class ExchangeLines: LineSource {
     }
 
     package var isAtEnd: Bool { false }
-    package func descriptors(hasRoom: Bool) -> [Int32] { [bell.wake.number] }
+    package func descriptors(_ intake: LineIntake) -> [Int32] { [bell.wake.number] }
     package var wakeAt: Int64? { isBusy ? lastSeen + Self.pause : nil }
 
     package func pull(_ intake: LineIntake) {
@@ -52,7 +52,9 @@ package final class ExchangeLines: LineSource {
             while bytes.count - pending[index] >= HandoverEntry.headSize {
                 let entry = UnsafeRawBufferPointer(rebasing: bytes[pending[index]...])
                 let length = Int(entry.load(fromByteOffset: HandoverEntry.lengthOffset, as: UInt32.self))
-                guard length >= HandoverEntry.headSize, length <= entry.count, intake.hasRoom(1024) else { break }
+                guard length >= HandoverEntry.headSize, length <= entry.count,
+                    intake.hasRoom(length, lines: 1, neverWaits: true)
+                else { break }
                 intake.take(exchange: entry, source: source, position: Int64(position) + Int64(pending[index]))
                 pending[index] += length
             }

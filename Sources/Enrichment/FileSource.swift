@@ -20,7 +20,14 @@ package final class FileSource: LineSource {
     private var unreadable: Set<String> = []
     private let buffer: UnsafeMutableRawBufferPointer
     private let lineLimit: Int
+    /// More can be read at once.
     private var hasMore = false
+    /// Something could not be handed on for want of room, or not yet.
+    private var isUnfinished = true
+    /// There are more files than are followed at once.
+    private var isCrowded = false
+    private var wasCrowded = false
+    package private(set) var troubles = 0
     /// Bytes that were truncated before they were read.
     package private(set) var bytesLost: Int64 = 0
     package private(set) var truncations: UInt64 = 0
@@ -64,8 +71,9 @@ package final class FileSource: LineSource {
 
     // MARK: - Waiting
 
-    package func descriptors(hasRoom: Bool) -> [Int32] { if let number = watch?.number { [number] } else { [] } }
-    package var isAtEnd: Bool { endsAtEnd && nextScan > 0 && !hasMore }
+    package func descriptors(_ intake: LineIntake) -> [Int32] { if let number = watch?.number { [number] } else { [] } }
+    package var isAtEnd: Bool { endsAtEnd && nextScan > 0 && !isUnfinished }
+    package var isHeldUp: Bool { isUnfinished && nextScan > 0 }
     package var wakeAt: Int64? { hasMore ? 0 : min(nextScan, nextSync) }
 
     package var figures: [(name: String, value: Int)] {
@@ -95,8 +103,14 @@ package final class FileSource: LineSource {
             nextScan = now + Self.scanInterval
         }
         hasMore = false
-        guard intake.fileMode != .wait else { return }
+        isUnfinished = isCrowded
+        guard intake.fileMode != .wait else {
+            isUnfinished = files.contains { $0.file != nil }
+            return
+        }
         for file in files where file.file != nil { read(file, intake, now) }
+        // Others may find room now.
+        if isCrowded, endsAtEnd { nextScan = 0 }
     }
 
     private func read(_ file: FollowedFile, _ intake: LineIntake, _ now: Int64) {
@@ -109,8 +123,11 @@ package final class FileSource: LineSource {
                 intake.bury(line, source: file.source, position: position, piece: piece, isLast: isLast)
             })
         switch reading {
-        case .more, .full: hasMore = hasMore || !isFull(reading)
-        case .atEnd: if isDone(file, now) { finish(file, intake) }
+        case .more:
+            hasMore = true
+            isUnfinished = true
+        case .full: isUnfinished = true
+        case .atEnd: if isDone(file, now), !finish(file, intake) { isUnfinished = true }
         case .truncated(let lost): truncate(file, lost: lost, intake)
         case .failed(let error): complain(file.path, error)
         }
@@ -120,18 +137,19 @@ package final class FileSource: LineSource {
         }
     }
 
-    private func isFull(_ reading: FollowedFile.Reading) -> Bool { if case .full = reading { true } else { false } }
-
     private func isDone(_ file: FollowedFile, _ now: Int64) -> Bool {
-        guard file.isRotated, let since = file.quietSince else { return endsAtEnd && file.quietSince != nil }
+        if endsAtEnd { return true }
+        guard file.isRotated, let since = file.quietSince else { return false }
         return now - since >= Self.quiet
     }
 
-    private func finish(_ file: FollowedFile, _ intake: LineIntake) {
+    /// False while its last line finds no room.
+    private func finish(_ file: FollowedFile, _ intake: LineIntake) -> Bool {
         let isTaken = file.finishLine(into: buffer) { line, position in
             intake.take(line, source: file.source, owner: file.owner, position: position)
         }
-        if isTaken, !endsAtEnd { file.finish() }
+        if isTaken { file.finish() }
+        return isTaken
     }
 
     private func truncate(_ file: FollowedFile, lost: Int64, _ intake: LineIntake) {
@@ -159,6 +177,7 @@ package final class FileSource: LineSource {
 
     private func complain(_ path: String, _ error: SystemError) {
         guard unreadable.insert(path).inserted else { return }
+        troubles += 1
         news.append(
             LineNews(.warn, "file-unreadable", [("file", .string(path)), ("reason", .string(error.description))]))
     }
@@ -185,6 +204,7 @@ package final class FileSource: LineSource {
     private func scan(_ intake: LineIntake) {
         for glob in globs { watch?.addWithWrites(Globs.directory(of: glob)) }
         var seen: Set<FileStatus.Identity> = []
+        isCrowded = false
         for glob in globs {
             let paths = disk.paths(glob)
             if paths.isEmpty, unmatchedGlobs.insert(glob).inserted {
@@ -199,15 +219,40 @@ package final class FileSource: LineSource {
             for path in paths { meet(path, &seen, intake) }
         }
         findRotated(&seen, intake)
-        for file in files where !seen.contains(file.mark.identity) {
-            if !file.isRotated {
-                file.isRotated = true
-                rotations += 1
-                // Once it is gone, what was read of it can be read nowhere again.
-                if !isInDirectory(file) { intake.secure(owner: file.owner) }
-            }
-            if file.isFinished, !isInDirectory(file) { drop(file, intake) }
+        for file in files where !seen.contains(file.mark.identity) { lookAfter(file, intake) }
+        warnOfCrowd()
+    }
+
+    /// A file that no glob finds any more: rotated away, or removed.
+    private func lookAfter(_ file: FollowedFile, _ intake: LineIntake) {
+        let directory = Paths.directory(of: file.path)
+        let place = disk.paths(in: directory).first { disk.state(of: $0)?.identity == file.mark.identity }
+        if !file.isRotated {
+            file.isRotated = true
+            rotations += 1
+            // Once it is gone, what was read of it can be read nowhere again.
+            if place == nil { intake.secure(owner: file.owner) }
         }
+        guard file.isFinished else { return }
+        if let place, let state = disk.state(of: place) {
+            // A server may write to it until it reopens its log.
+            file.path = place
+            reconsider(file, state, intake)
+        } else if disk.state(of: directory) != nil || !disk.paths(in: directory).isEmpty {
+            drop(file, intake)
+        }
+    }
+
+    private func warnOfCrowd() {
+        guard isCrowded, !endsAtEnd, !wasCrowded else { return }
+        wasCrowded = true
+        news.append(
+            LineNews(
+                .warn, "too-many-files",
+                [
+                    ("followed", .integer(Self.mostOpen)),
+                    ("advice", .string("narrow the globs: the others are followed when some of these are done with")),
+                ]))
     }
 
     /// A file under a name that a glob matches.
@@ -215,11 +260,14 @@ package final class FileSource: LineSource {
         guard let state = disk.state(of: path), seen.insert(state.identity).inserted else { return }
         if let known = files.first(where: { $0.mark.identity == state.identity }) {
             known.path = path
-            if known.isFinished { reconsider(known, state, intake) }
             known.isRotated = false
+            if known.isFinished { reconsider(known, state, intake) }
             return
         }
-        guard files.count < Self.mostOpen else { return }
+        guard files.count(where: { $0.file != nil }) < Self.mostOpen else {
+            isCrowded = true
+            return
+        }
         follow(path, state, intake)
     }
 
@@ -229,6 +277,11 @@ package final class FileSource: LineSource {
         if matches(file.mark, number) {
             guard state.size > file.position else { return disk.close(number) }
             file.resume(number)
+            isUnfinished = true
+        } else if file.isRotated {
+            // Somebody else's, under a name that was never asked for.
+            disk.close(number)
+            drop(file, intake)
         } else {
             checkpoints.forget(file.generation)
             guard let generation = newGeneration() else { return disk.close(number) }
@@ -278,37 +331,43 @@ package final class FileSource: LineSource {
 
     /// Files that were followed before this start and have another name now, which no glob needs to match.
     private func findRotated(_ seen: inout Set<FileStatus.Identity>, _ intake: LineIntake) {
-        guard !remembered.isEmpty else { return }
         for checkpoint in remembered {
-            let paths = disk.paths(in: Paths.directory(of: checkpoint.path))
-            for path in paths {
-                guard let state = disk.state(of: path), state.identity == checkpoint.mark.identity else { continue }
-                follow(path, state, intake)
-                files.last?.isRotated = true
+            let directory = Paths.directory(of: checkpoint.path)
+            let paths = disk.paths(in: directory)
+            // A directory that is not there may come back, with everything in it.
+            if paths.isEmpty { continue }
+            let place = paths.first { path in
+                guard let state = disk.state(of: path), state.identity == checkpoint.mark.identity else { return false }
+                guard let number = try? disk.open(path) else { return true }
+                defer { disk.close(number) }
+                return matches(checkpoint.mark, number)
+            }
+            guard let place, let state = disk.state(of: place) else {
+                forget(checkpoint)
+                continue
+            }
+            let count = files.count
+            follow(place, state, intake)
+            if files.count > count {
+                files[count].isRotated = true
                 seen.insert(state.identity)
-                break
             }
         }
-        for checkpoint in remembered {
-            checkpoints.forget(checkpoint.generation)
-            news.append(
-                LineNews(
-                    .warn, "file-gone",
-                    [
-                        ("file", .string(checkpoint.path)), ("delivered_to", .integer(Int(checkpoint.position))),
-                        (
-                            "advice",
-                            .string("it was removed or overwritten while nothing followed it: what followed is lost")
-                        ),
-                    ]))
-        }
-        remembered.removeAll()
     }
 
-    private func isInDirectory(_ file: FollowedFile) -> Bool {
-        disk.paths(in: Paths.directory(of: file.path)).contains {
-            disk.state(of: $0)?.identity == file.mark.identity
-        }
+    private func forget(_ checkpoint: Checkpoint) {
+        remembered.removeAll { $0.generation == checkpoint.generation }
+        checkpoints.forget(checkpoint.generation)
+        news.append(
+            LineNews(
+                .warn, "file-gone",
+                [
+                    ("file", .string(checkpoint.path)), ("delivered_to", .integer(Int(checkpoint.position))),
+                    (
+                        "advice",
+                        .string("it was removed or overwritten while nothing followed it: what came after that is lost")
+                    ),
+                ]))
     }
 
     private func drop(_ file: FollowedFile, _ intake: LineIntake) {

@@ -37,6 +37,15 @@ final class FollowedFile {
         self.source = source
         self.file = file
         self.disk = disk
+        piece = Self.isMiddle(of: file, checkpoint.position, disk) ? 1 : nil
+    }
+
+    /// Whether a line is at hand of which some was handed on already: one that is too long.
+    private static func isMiddle(of file: Int32, _ position: Int64, _ disk: any FollowedDisk) -> Bool {
+        guard position > 0 else { return false }
+        return withUnsafeTemporaryAllocation(byteCount: 1, alignment: 1) { byte in
+            (try? disk.read(file, at: Int(position) - 1, into: byte)) == 1 && byte[0] != 0x0A
+        }
     }
 
     deinit { if let file { disk.close(file) } }
@@ -119,7 +128,7 @@ final class FollowedFile {
             return true
         }
         let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-        guard ByteScan.first(0x0A, bytes, 0..<count) == count else { return true }
+        guard ByteScan.first(0x0A, bytes, 0..<count) == count, piece == nil else { return true }
         guard take(Span<UInt8>(_unsafeBytes: bytes), position) else { return false }
         position += Int64(count)
         return true

@@ -39,7 +39,7 @@ package struct KafkaSettings: Sendable {
     ]
 
     /// The properties of the producer; throws where one is unknown, wrong, or not free to be set.
-    package func producerProperties() throws(KafkaSettingsError) -> KafkaProperties {
+    package func producerProperties(lineLimit: Int) throws(KafkaSettingsError) -> KafkaProperties {
         var all = KafkaProperties()
         all["bootstrap.servers"] = brokers
         for one in Self.fixed { all[one.name] = one.value }
@@ -48,7 +48,8 @@ package struct KafkaSettings: Sendable {
         all["linger.ms"] = "5"
         all["queue.buffering.max.messages"] = String(max(inFlight, 1))
         all["queue.buffering.max.kbytes"] = "65536"
-        all["message.max.bytes"] = "1048576"
+        // The longest line, and what is added to it.
+        all["message.max.bytes"] = String(max(1 << 20, lineLimit + 64 << 10))
         all["client.id"] = "colophon"
         all["topic.metadata.refresh.interval.ms"] = "30000"
         all["socket.keepalive.enable"] = "true"
@@ -72,6 +73,8 @@ package struct KafkaSettings: Sendable {
             alone["compression.codec"] = "zstd"
             if (try? alone.check()) == nil { all["compression.codec"] = "lz4" }
         }
+        // What contradicts something else is known only to the whole.
+        do { try all.checkTogether() } catch { throw .refused(property: "", error) }
         return all
     }
 }
@@ -102,7 +105,8 @@ package enum KafkaSettingsError: Error, Sendable, CustomStringConvertible {
         case .owned(let property, let key): "kafka.properties: \(property.onOneLine) is set by \(key): set that"
         case .conflict(let property, let value, let needed, let why):
             "kafka.properties: \(property)=\(value.onOneLine) is refused, because \(why): leave it out, or write \(needed)"
-        case .refused(_, let error): "kafka.properties: \(error.reason.onOneLine)"
+        case .refused(_, let error):
+            "kafka.properties: \(error.reason.split(separator: "\n").joined(separator: " ").onOneLine)"
         }
     }
 }

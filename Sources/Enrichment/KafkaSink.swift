@@ -32,9 +32,18 @@ package final class KafkaSink: RecordSink {
     deinit { scratch.deallocate() }
 
     var descriptor: Int32 { wake.number }
+    let isBroken = false
+    let failureEvent = "kafka-failed"
+    let recoveryEvent = "kafka-reached"
+    private var hasBegun = false
+
+    func begin(_ limits: LinePipeline.TopicLimits) {
+        hasBegun = true
+        if let bytes = limits.batchBytes { limitBatches(to: bytes) }
+    }
 
     /// A topic may take less at once than the client would send: then a whole batch would be refused.
-    package func limitBatches(to bytes: Int) {
+    private func limitBatches(to bytes: Int) {
         guard bytes < 1 << 20, properties["batch.size"] == nil else { return }
         properties["message.max.bytes"] = String(max(1000, bytes))
         properties["batch.size"] = String(max(1, bytes / 2))
@@ -59,6 +68,7 @@ package final class KafkaSink: RecordSink {
 
     private func ready() -> KafkaProducer? {
         if let producer { return producer }
+        guard hasBegun else { return nil }
         do throws(KafkaError) {
             let made = try KafkaProducer(properties, topic: settings.topic, wake: wake.number)
             producer = made

@@ -9,12 +9,13 @@ package struct LineCutter: ~Copyable {
     package enum Piece {
         /// A whole line without its line end; whether it has one.
         case line(isEnded: Bool)
-        /// A piece of a line that is too long; whether it is the first, and whether the line ends with it.
-        case overlong(isFirst: Bool, isLast: Bool, isEnded: Bool)
+        /// A piece of a line that is too long: its number from 0, and whether the line ends with it.
+        case overlong(number: Int, isLast: Bool, isEnded: Bool)
     }
 
     private var carried: [UInt8] = []
-    private var isOverlong = false
+    /// How many pieces of a line that is too long were handed on; nil while no such line is at hand.
+    private var pieces: Int?
     private let limit: Int
 
     package init(limit: Int) { self.limit = limit }
@@ -33,12 +34,14 @@ package struct LineCutter: ~Copyable {
             start = stop + 1
         }
         let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
-        if isOverlong {
-            try body(.overlong(isFirst: false, isLast: false, isEnded: false), Span(_unsafeBytes: rest))
+        guard !rest.isEmpty else { return }
+        if let number = pieces {
+            pieces = number + 1
+            try body(.overlong(number: number, isLast: false, isEnded: false), Span(_unsafeBytes: rest))
         } else if carried.count + rest.count > limit {
-            isOverlong = true
+            pieces = 1
             carried.append(contentsOf: rest)
-            try body(.overlong(isFirst: true, isLast: false, isEnded: false), carried.span)
+            try body(.overlong(number: 0, isLast: false, isEnded: false), carried.span)
             carried.removeAll(keepingCapacity: true)
         } else {
             carried.append(contentsOf: rest)
@@ -49,23 +52,23 @@ package struct LineCutter: ~Copyable {
     package mutating func finish<Failure: Error>(
         _ body: (Piece, Span<UInt8>) throws(Failure) -> Void
     ) throws(Failure) {
-        guard isOverlong || !carried.isEmpty else { return }
+        guard pieces != nil || !carried.isEmpty else { return }
         try end(line: UnsafeRawBufferPointer(start: nil, count: 0), isEnded: false, body)
     }
 
     private mutating func end<Failure: Error>(
         line: UnsafeRawBufferPointer, isEnded: Bool, _ body: (Piece, Span<UInt8>) throws(Failure) -> Void
     ) throws(Failure) {
-        if !isOverlong, carried.isEmpty, line.count <= limit {
+        if pieces == nil, carried.isEmpty, line.count <= limit {
             return try body(.line(isEnded: isEnded), Span(_unsafeBytes: line))
         }
         defer { carried.removeAll(keepingCapacity: true) }
-        if isOverlong {
-            isOverlong = false
-            try body(.overlong(isFirst: false, isLast: true, isEnded: isEnded), Span(_unsafeBytes: line))
+        if let number = pieces {
+            pieces = nil
+            try body(.overlong(number: number, isLast: true, isEnded: isEnded), Span(_unsafeBytes: line))
         } else if carried.count + line.count > limit {
             carried.append(contentsOf: line)
-            try body(.overlong(isFirst: true, isLast: true, isEnded: isEnded), carried.span)
+            try body(.overlong(number: 0, isLast: true, isEnded: isEnded), carried.span)
         } else {
             carried.append(contentsOf: line)
             try body(.line(isEnded: isEnded), carried.span)

@@ -61,8 +61,8 @@ package struct LineFilter: ~Copyable {
             let result = enricher.enrich(line)
             if enricher.leavesOut(result) { return }
             try output.append(line, result, isEnded: isEnded)
-        case .overlong(let isFirst, _, let isEnded):
-            if isFirst { enricher.counters.count(overlong: 0) }
+        case .overlong(let number, _, let isEnded):
+            if number == 0 { enricher.counters.count(overlong: 0) }
             enricher.counters.bytes &+= UInt64(line.count)
             // What is too long for a record is not too long for a pipe.
             try output.append(line, isEnded: isEnded)

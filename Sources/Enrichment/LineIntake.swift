@@ -23,7 +23,10 @@ package final class LineIntake {
     private var now = Clock.now()
     /// Lines whose own time lies outside the window.
     package private(set) var outsideWindow: UInt64 = 0
-    package private(set) var dead: UInt64 = 0
+    /// The instance's, with which every origin begins.
+    private let identity: String
+    private let newName: () -> String
+    private var window: (back: Int64, ahead: Int64)
     /// What files' lines are for now.
     var fileMode = FileMode.direct
     /// Behind the last record in the spool that is of a file.
@@ -31,13 +34,26 @@ package final class LineIntake {
     /// How many owners there are, and those that nobody uses.
     private(set) var ownerCount = 1
     private var freeOwners: [Int] = []
-    private var pieces: [ObjectIdentifier: Int] = [:]
+    /// What each stream's line that is too long is called.
+    private var overlongNames: [ObjectIdentifier: String] = [:]
+    /// Dead letters that could not be put where they belong yet; while there are any, nothing more is taken.
+    private var unburied: [Letter] = []
+
+    private struct Letter {
+        let line: [UInt8]
+        let origin: String
+        let piece: (number: Int, isLast: Bool)
+    }
 
     package init(
         _ settings: Settings, enricher: consuming LineEnricher, spool: consuming Spool<SpoolDirectory>,
-        delivery: consuming Delivery, definitions: Definitions, deadLetters: DeadLetterFile
+        delivery: consuming Delivery, definitions: Definitions, deadLetters: DeadLetterFile, identity: String,
+        newName: @escaping () -> String = { (try? Instance.newULID()) ?? "unnamed" }
     ) {
         self.settings = settings
+        self.identity = identity
+        self.newName = newName
+        window = (settings.windowBack, settings.windowAhead)
         self.enricher = enricher
         // What was found in the spool may be of files, and goes out before they are read on.
         spooledFiles = spool.next
@@ -49,36 +65,65 @@ package final class LineIntake {
 
     deinit { scratch.deallocate() }
 
+    /// The topic refuses times further away than this.
+    func narrowWindow(back: Int64?, ahead: Int64?) {
+        if let back { window.back = min(window.back, back) }
+        if let ahead { window.ahead = min(window.ahead, ahead) }
+    }
+
     func refresh() {
         now = Clock.now()
         enricher.refresh()
     }
 
-    /// Whether lines of `bytes` in all can be spooled, however short they are.
-    package func hasRoom(_ bytes: Int) -> Bool {
-        // Each line costs its record's head and what is added to it, and the shortest is its line end alone.
-        spool.hasRoom(for: bytes * (LineRecord.headerSize + 8) + settings.lineLimit) && deadLetters.problem == nil
+    /// Whether `bytes` in `lines` lines can be taken, whatever they are.
+    package func hasRoom(_ bytes: Int, lines: Int, neverWaits: Bool = false) -> Bool {
+        spool.hasRoom(
+            for: bytes + lines * (LineRecord.headerSize + Self.usuallyAdded), in: neverWaits ? .all : .most)
+            && unburied.isEmpty
+            && deadLetters.hasRoom(for: min(bytes, settings.lineLimit) + settings.lineLimit)
     }
 
-    /// Whether all lines of a body can be spooled.
-    func hasRoom(forBody bytes: [UInt8]) -> Bool {
-        let lines = bytes.reduce(1) { $0 + ($1 == 0x0A ? 1 : 0) }
-        return spool.hasRoom(for: bytes.count + lines * (LineRecord.headerSize + Self.usuallyAdded))
-            && deadLetters.problem == nil
+    /// Whether as many lines could ever be taken at once.
+    func canEverHold(_ bytes: Int, lines: Int) -> Bool {
+        bytes + lines * (LineRecord.headerSize + Self.usuallyAdded) + Spool<SpoolDirectory>.overhead
+            <= spool.settings.bytes / 8 * 7
     }
 
     /// Nothing that is usual adds more to a line.
     private static let usuallyAdded = 512
 
+    /// Whether everything that was taken is where it belongs, or in the spool.
+    var owesNothing: Bool { unburied.isEmpty }
+
     // MARK: - Into the spool
 
-    /// Takes a line, or a piece of one, from a source that cannot be read again.
-    package func take(_ piece: LineCutter.Piece, _ line: Span<UInt8>, from source: any LineSource) {
+    /// Takes a line, or a piece of one, from a source that cannot be read again. `stream` tells its connections apart.
+    package func take(
+        _ piece: LineCutter.Piece, _ line: Span<UInt8>, from source: any LineSource, stream: AnyObject? = nil
+    ) {
         switch piece {
         case .line: spool(line, from: sourceNumber(source), position: spool.next)
-        case .overlong(let isFirst, let isLast, _):
-            if isFirst { enricher.counters.count(overlong: 0) }
-            bury(line, isFirst: isFirst, isLast: isLast, source: source)
+        case .overlong(let number, let isLast, _):
+            if number == 0 { enricher.counters.count(overlong: 0) }
+            enricher.counters.bytes &+= UInt64(line.count)
+            let key = ObjectIdentifier(stream ?? source)
+            let origin = overlongNames[key] ?? "\(identity)/\(source.name)/dead/\(newName())"
+            overlongNames[key] = isLast ? nil : origin
+            unburied.append(Letter(line: line.array(0..<line.count), origin: origin, piece: (number, isLast)))
+            buryAll()
+        }
+    }
+
+    /// Puts dead letters where they belong, as far as that can be done.
+    func buryAll() {
+        deadLetters.lookAgain()
+        while let letter = unburied.first {
+            let isPut = letter.line.withUnsafeBytes { bytes in
+                deadLetters.append(bytes, origin: letter.origin, reason: tooLong, piece: letter.piece)
+            }
+            guard isPut else { return }
+            unburied.removeFirst()
         }
     }
 
@@ -104,18 +149,6 @@ package final class LineIntake {
         }
         let record = encode(line, result, source: source, position: position, requestID: requestID, into: scratch)
         spool.append(record)
-    }
-
-    private func bury(_ line: Span<UInt8>, isFirst: Bool, isLast: Bool, source: any LineSource) {
-        let key = ObjectIdentifier(source)
-        let number = isFirst ? 0 : pieces[key] ?? 0
-        pieces[key] = isLast ? nil : number + 1
-        if isFirst { dead += 1 }
-        line.withUnsafeBytes { bytes in
-            _ = deadLetters.append(
-                bytes, origin: "\(source.name)/\(spool.generation):\(spool.next)", reason: tooLong,
-                piece: (number, isLast))
-        }
     }
 
     // MARK: - Straight into delivery
@@ -167,8 +200,7 @@ package final class LineIntake {
         case .wait: return false
         case .direct: return deliver(line, source: source, owner: owner, position: position)
         case .spool:
-            guard spool.hasRoom(for: line.count + Self.mostAdded) else { return false }
-            secure(owner: owner)
+            guard spool.hasRoom(for: line.count + Self.mostAdded, in: .half), secure(owner: owner) else { return false }
             spool(line, from: source, position: position)
             spooledFiles = spool.next
             return true
@@ -176,20 +208,23 @@ package final class LineIntake {
     }
 
     /// Puts what is on its way of `owner`'s lines into the spool too: they cannot be read again, or others are to follow them there.
-    func secure(owner: Int) {
+    @discardableResult
+    func secure(owner: Int) -> Bool {
         let first = spool.next
         let spool = { (record: LineRecord) -> Int64? in
             guard self.spool.hasRoom(for: record.valueCount) else { return nil }
             return self.spool.append(record)
         }
-        _ = delivery.reassign(owner, to: 0, adopt: spool)
+        let isWhole = delivery.reassign(owner, to: 0, adopt: spool)
         self.spool.adopt(first..<self.spool.next)
         if self.spool.next > first { spooledFiles = self.spool.next }
+        return isWhole
     }
 
     /// Puts a piece of a line that is too long among the dead letters; false when there is no room for it.
     func bury(_ piece: Span<UInt8>, source: UInt32, position: Int64, piece number: Int, isLast: Bool) -> Bool {
-        let origin = "\(String(decoding: definitions.sourceName(source), as: UTF8.self)):\(position)"
+        deadLetters.lookAgain()
+        let origin = "\(identity)/\(String(decoding: definitions.sourceName(source), as: UTF8.self)):\(position)"
         let isPut = piece.withUnsafeBytes { bytes in
             deadLetters.append(bytes, origin: origin, reason: tooLong, piece: (number, isLast))
         }
@@ -228,7 +263,7 @@ package final class LineIntake {
         var lineTime = LineRecord.noTime
         if let time = result.time {
             let age = now.microseconds &- time.microseconds
-            if age <= settings.windowBack, age >= -settings.windowAhead {
+            if age <= window.back, age >= -window.ahead {
                 milliseconds = time.microseconds / 1000
             } else {
                 outsideWindow += 1
@@ -238,7 +273,8 @@ package final class LineIntake {
         let valueCount = line.count + addition.count
         record.fill(
             .line, valueCount: valueCount, more: requestID.count, attribution: result.attribution, key: result.key,
-            requestID: requestID.isEmpty ? result.requestID : valueCount..<valueCount + requestID.count, position: position, milliseconds: milliseconds, lineTime: lineTime)
+            requestID: requestID.isEmpty ? result.requestID : valueCount..<valueCount + requestID.count,
+            position: position, milliseconds: milliseconds, lineTime: lineTime)
         record.source = source
         record.stamp = definitions.stamp(result.stamp)
         let value = base + LineRecord.headerSize

@@ -18,6 +18,9 @@ package final class LinePipeline {
     package let status = LineStatus()
     private var reportedProblem: String?
     private var reportedSpool: String?
+    private var reportedLetters: String?
+    private var reportedDamages: UInt64 = 0
+    private var quietUntil: Int64 = 0
     package private(set) var delivered: UInt64 = 0
     package private(set) var resent: UInt64 = 0
     /// By how many lines a source was asked to shed.
@@ -60,18 +63,31 @@ package final class LinePipeline {
         while !isStopping.load(ordering: .acquiring) {
             turn()
             if endsWhenDone, sources.allSatisfy({ $0.isAtEnd }), isEmpty { break }
+            // Whoever filters into something that is gone has nothing left to do.
+            if endsWhenDone, sink.isBroken { break }
             wait()
         }
-        intake.spool.close()
-        for source in sources {
-            if !intake.spool.hasUnsynced { source.spooled() }
-            source.stop()
-        }
+        for source in sources { source.stop(intake) }
+        if intake.spool.write() { for source in sources { source.written() } }
+        lost = intake.spool.close()
+        acknowledge()
+        for source in sources where !intake.spool.hasUnsynced && intake.owesNothing { source.spooled() }
+        publish()
+        tellProblems()
     }
+
+    /// How many lines were taken and could be kept nowhere.
+    package private(set) var lost: Int64 = 0
+    /// What keeps lines from going out, if anything does.
+    package var problem: String? { sink.problem }
+    package var isBroken: Bool { sink.isBroken }
+    package var troubles: Int { sources.reduce(0) { $0 + $1.troubles } + Int(clamping: intake.spool.news.lost) }
 
     package var counters: LineCounters { intake.enricher.counters }
     /// How many lines are neither delivered nor dead.
-    package var waiting: Int64 { Int64(intake.delivery.unsettled) + intake.spool.unsyncedLines + intake.spool.unread }
+    package var waiting: Int64 {
+        Int64(intake.delivery.unsettled) + intake.spool.unsyncedLines + intake.spool.unread - lost
+    }
     package var dead: UInt64 { intake.deadLetters.count }
     /// Why the ledger could not be asked, if it ever could not.
     package var ledgerProblem: String? { intake.enricher.problem }
@@ -85,6 +101,8 @@ package final class LinePipeline {
         takeEvents()
         if isStopping.load(ordering: .relaxed) { return }
         intake.refresh()
+        intake.buryAll()
+        applyTopic()
         decideFileMode()
         for source in sources {
             source.pull(intake)
@@ -113,7 +131,7 @@ package final class LinePipeline {
         figures.outsideWindow = intake.outsideWindow
         figures.ledgerFailures = intake.enricher.ledgerFailures
         figures.problem = sink.problem
-        figures.spoolProblem = intake.spool.news.problem
+        figures.spoolProblem = intake.spool.news.problem ?? intake.spool.news.readProblem
         figures.deadLetterProblem = intake.deadLetters.problem
         figures.sources = sources.map { ("\($0.name)", $0.figures) }
         for source in sources { source.addFiles(to: &figures) }
@@ -133,7 +151,10 @@ package final class LinePipeline {
 
     private func syncSpool() {
         if intake.spool.write() { for source in sources { source.written() } }
-        guard intake.spool.hasUnsynced else { return }
+        guard intake.spool.hasUnsynced else {
+            if intake.owesNothing { for source in sources where source.wantsSync { source.spooled() } }
+            return
+        }
         let now = Clock.monotonic()
         let due = nextSync ?? now + fsync
         nextSync = due
@@ -143,13 +164,14 @@ package final class LinePipeline {
         else { return }
         if intake.spool.sync() {
             nextSync = nil
-            for source in sources { source.spooled() }
+            if intake.owesNothing { for source in sources { source.spooled() } }
         } else {
             nextSync = now + Self.retry
         }
     }
 
     private static let retry: Int64 = 1_000_000
+    private static let pause: Int64 = 1_000
 
     /// Takes from the spool what there is room for.
     private func feed() {
@@ -237,27 +259,84 @@ package final class LinePipeline {
         for source in sources { if let at = source.wakeAt { due = min(due, at) } }
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
         if intake.delivery.hasWaiting { due = min(due, Clock.monotonic() + Self.retry / 10) }
+        // Room came free in this very turn.
+        if intake.delivery.isEmpty, intake.fileMode == .direct, sources.contains(where: { $0.isHeldUp }) {
+            due = min(due, Clock.monotonic() + Self.pause)
+        }
         let left = due == .max ? -1 : max(0, due - Clock.monotonic() + 999) / 1000
-        let canTake = intake.hasRoom(0)
         var descriptors = [wake.number, sink.descriptor]
-        for source in sources { descriptors += source.descriptors(hasRoom: canTake) }
+        for source in sources { descriptors += source.descriptors(intake) }
         let ready = Readiness.wait(descriptors, milliseconds: Int32(clamping: left))
         if ready[0] { wake.clear() }
     }
 
     private func tellProblems() {
-        if reportedProblem != sink.problem {
-            if let problem = sink.problem {
-                // One line for the first of a series: others follow by the second while a broker is away.
-                if reportedProblem == nil { tell(LineNews(.warn, "kafka-failed", [("reason", .string(problem))])) }
-            } else {
-                tell(LineNews(.info, "kafka-reached", []))
-            }
-            reportedProblem = sink.problem
-        }
-        if reportedSpool != intake.spool.news.problem {
-            reportedSpool = intake.spool.news.problem
+        tellSink()
+        let spoolProblem = intake.spool.news.problem ?? intake.spool.news.readProblem
+        if reportedSpool != spoolProblem {
+            reportedSpool = spoolProblem
             if let reportedSpool { tell(LineNews(.warn, "spool-failed", [("reason", .string(reportedSpool))])) }
         }
+        if intake.spool.news.damages > reportedDamages {
+            reportedDamages = intake.spool.news.damages
+            tell(
+                LineNews(
+                    .warn, "spool-damaged",
+                    [
+                        ("lost_lines", .integer(Int(clamping: intake.spool.news.lost))),
+                        ("advice", .string("the disk has changed what was written to it: see that it is sound")),
+                    ]))
+        }
+        if reportedLetters != intake.deadLetters.problem {
+            reportedLetters = intake.deadLetters.problem
+            if let reportedLetters {
+                tell(LineNews(.warn, "dead-letters-full", [("reason", .string(reportedLetters))]))
+            }
+        }
+    }
+
+    /// Brokers that come and go may do so often: that is said once in a while.
+    private func tellSink() {
+        let now = Clock.monotonic()
+        guard (reportedProblem == nil) != (sink.problem == nil), now >= quietUntil else { return }
+        quietUntil = now + Self.quiet
+        reportedProblem = sink.problem
+        if let problem = sink.problem {
+            tell(LineNews(.warn, sink.failureEvent, [("reason", .string(problem))]))
+        } else {
+            tell(LineNews(.info, sink.recoveryEvent, []))
+        }
+    }
+
+    private static let quiet: Int64 = 5_000_000
+
+    // MARK: - What the brokers said of the topic
+
+    /// What was found out about the topic, by another thread.
+    package struct TopicLimits: Sendable {
+        package var batchBytes: Int?
+        package var windowBack: Int64?
+        package var windowAhead: Int64?
+
+        package init() {}
+    }
+
+    private let topicLimits = Mutex<TopicLimits?>(nil)
+    private let hasTopic = Atomic<Bool>(false)
+
+    /// Any thread may call it. Nothing is sent before.
+    package func begin(_ limits: TopicLimits) {
+        topicLimits.withLock { $0 = limits }
+        hasTopic.store(true, ordering: .releasing)
+        wake.signal()
+    }
+
+    private func applyTopic() {
+        guard hasTopic.exchange(false, ordering: .acquiringAndReleasing), let limits = topicLimits.withLock({ $0 })
+        else {
+            return
+        }
+        sink.begin(limits)
+        intake.narrowWindow(back: limits.windowBack, ahead: limits.windowAhead)
     }
 }

@@ -5,7 +5,11 @@ package protocol LineSource: AnyObject {
     /// What it is called in messages and in origins: `stdin`, `file`.
     var name: StaticString { get }
     /// What to wait for, besides time; those that only bring lines are left out while there is no room for any.
-    func descriptors(hasRoom: Bool) -> [Int32]
+    func descriptors(_ intake: LineIntake) -> [Int32]
+    /// Whether it has lines that it could not hand on for want of room.
+    var isHeldUp: Bool { get }
+    /// How many things went wrong that a user should be told of at the end.
+    var troubles: Int { get }
     /// Whether nothing more will ever come.
     var isAtEnd: Bool { get }
     /// Hands on what there is, for as long as `intake` has room.
@@ -16,8 +20,8 @@ package protocol LineSource: AnyObject {
     func written()
     /// Whether somebody waits for the disk to have what it handed on.
     var wantsSync: Bool { get }
-    /// The end has come: whoever waits is told.
-    func stop()
+    /// The end has come: what was begun is handed on, and whoever waits is told.
+    func stop(_ intake: LineIntake)
     /// When it wants to be asked again although nothing has come, on the monotonic clock; nil for never.
     var wakeAt: Int64? { get }
     /// Says up to where it has handed on its lines, for each of its owners.
@@ -35,7 +39,9 @@ package protocol LineSource: AnyObject {
 extension LineSource {
     package var wakeAt: Int64? { nil }
     package var wantsSync: Bool { false }
-    package func stop() {}
+    package func stop(_ intake: LineIntake) {}
+    package var isHeldUp: Bool { false }
+    package var troubles: Int { 0 }
     package func written() {}
     package func addFiles(to figures: inout LineStatus.Figures) {}
     package var figures: [(name: String, value: Int)] { [] }

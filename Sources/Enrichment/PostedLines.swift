@@ -8,6 +8,8 @@ package final class PostedLines: LineSource {
         case taken
         /// There was no room for it in time; nothing of it was taken.
         case noRoom
+        /// There never will be.
+        case tooLarge
     }
 
     /// What other threads hand over: a lock for each body, not for each line.
@@ -17,9 +19,18 @@ package final class PostedLines: LineSource {
 
         package init() throws(SystemError) { wake = try Wake() }
 
-        /// Any thread may call it. `done` is called by another one.
+        /// How many bytes may wait here.
+        private static let limit = 16 << 20
+        fileprivate let held = Atomic<Int>(0)
+
+        /// Any thread may call it. `done` is called by another one, or at once where too many wait already.
         package func put(_ bytes: [UInt8], _ done: @escaping @Sendable (Outcome) -> Void) {
-            let body = Body(bytes: bytes, since: Clock.monotonic(), done: done)
+            guard held.add(bytes.count, ordering: .relaxed).newValue <= Self.limit else {
+                held.subtract(bytes.count, ordering: .relaxed)
+                return done(.noRoom)
+            }
+            let lines = bytes.reduce(1) { $0 + ($1 == 0x0A ? 1 : 0) }
+            let body = Body(bytes: bytes, lines: lines, since: Clock.monotonic(), done: done)
             bodies.withLock { $0.append(body) }
             wake.signal()
         }
@@ -27,6 +38,7 @@ package final class PostedLines: LineSource {
 
     fileprivate struct Body: Sendable {
         let bytes: [UInt8]
+        let lines: Int
         let since: Int64
         let done: @Sendable (Outcome) -> Void
     }
@@ -47,7 +59,8 @@ package final class PostedLines: LineSource {
         self.lineLimit = lineLimit
     }
 
-    package func descriptors(hasRoom: Bool) -> [Int32] { [box.wake.number] }
+    package func descriptors(_ intake: LineIntake) -> [Int32] { [box.wake.number] }
+    package var isHeldUp: Bool { !waiting.isEmpty }
     package var isAtEnd: Bool { false }
     package var wantsSync: Bool { !unsynced.isEmpty }
     package var wakeAt: Int64? { waiting.first.map { $0.since + Self.patience } }
@@ -63,21 +76,32 @@ package final class PostedLines: LineSource {
             return list
         }
         while let body = waiting.first {
-            guard intake.hasRoom(forBody: body.bytes) else { break }
-            waiting.removeFirst()
+            guard intake.canEverHold(body.bytes.count, lines: body.lines) else {
+                end(.tooLarge)
+                continue
+            }
+            guard intake.hasRoom(body.bytes.count, lines: body.lines) else { break }
             var cutter = LineCutter(limit: lineLimit)
             body.bytes.withUnsafeBytes { bytes in
                 cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
             }
             cutter.finish { piece, line in intake.take(piece, line, from: self) }
             unsynced.append(body.done)
+            forgetFirst()
         }
         let now = Clock.monotonic()
-        while let oldest = waiting.first, now - oldest.since >= Self.patience {
-            refused += 1
-            oldest.done(.noRoom)
-            waiting.removeFirst()
-        }
+        while let oldest = waiting.first, now - oldest.since >= Self.patience { end(.noRoom) }
+    }
+
+    private func end(_ outcome: Outcome) {
+        refused += 1
+        waiting[0].done(outcome)
+        forgetFirst()
+    }
+
+    private func forgetFirst() {
+        box.held.subtract(waiting[0].bytes.count, ordering: .relaxed)
+        waiting.removeFirst()
     }
 
     package func spooled() {
@@ -85,8 +109,5 @@ package final class PostedLines: LineSource {
         unsynced.removeAll()
     }
 
-    package func stop() {
-        for body in waiting { body.done(.noRoom) }
-        waiting.removeAll()
-    }
+    package func stop(_ intake: LineIntake) { while !waiting.isEmpty { end(.noRoom) } }
 }

@@ -6,6 +6,14 @@ protocol RecordSink: AnyObject {
     var descriptor: Int32 { get }
     /// What keeps records from arriving; nil while nothing does.
     var problem: String? { get }
+    /// Whether nothing will ever arrive any more.
+    var isBroken: Bool { get }
+    /// What these are called in the log.
+    var failureEvent: String { get }
+    var recoveryEvent: String { get }
+
+    /// What is known of where records go; nothing is sent before.
+    func begin(_ limits: LinePipeline.TopicLimits)
 
     /// Hands a record over, whose bytes stay where they are until it is told what came of them.
     func send(_ record: LineRecord, token: UInt) -> Sending
@@ -45,6 +53,10 @@ package final class StreamSink: RecordSink {
     private var buffer: [UInt8] = []
     private var tokens: [UInt] = []
     private(set) var problem: String?
+    let failureEvent = "output-failed"
+    let recoveryEvent = "output-works"
+    /// Nobody reads it, or it cannot be written to: whoever asked for it is gone, or must do something first.
+    var isBroken: Bool { problem != nil }
 
     /// No write of so many bytes waits on a pipe that says that it can be written to.
     private static let pipePiece = 4096
@@ -91,6 +103,8 @@ package final class StreamSink: RecordSink {
     }
 
     func restart() {}
+
+    func begin(_ limits: LinePipeline.TopicLimits) {}
 
     func originText(_ record: LineRecord) -> String {
         String(decoding: definitions.sourceName(record.source), as: UTF8.self) + ":\(record.position)"

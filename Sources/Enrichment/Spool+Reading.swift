@@ -204,7 +204,7 @@ extension Spool {
         leave()
         do throws(SystemError) { reading.file = try storage.open(segment.name) } catch {
             news.failures += 1
-            news.problem = error.description
+            news.readProblem = error.description
             return false
         }
         let wanted = reading.sequence
@@ -252,10 +252,11 @@ extension Spool {
             let count = try storage.read(file, at: reading.offset + kept, into: space)
             reading.buffer.count += count
             if count == 0 { reading.isAtEnd = true }
+            news.readProblem = nil
             return count > 0 ? .filled : .atEnd
         } catch {
             news.failures += 1
-            news.problem = error.description
+            news.readProblem = error.description
             return .failed
         }
     }

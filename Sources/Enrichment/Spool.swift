@@ -53,10 +53,27 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// How many bytes the spool takes on the disk, with those that are to be written.
     package var bytes: Int { segments.reduce(0) { $0 + $1.size } + unsynced.count }
 
+    /// How much of the spool some may fill. Who can wait leaves room for those who cannot.
+    package enum Share {
+        /// For those who never wait: the proxy, and datagrams.
+        case all
+        case most
+        /// For files, which can be read again.
+        case half
+    }
+
+    private func bytes(of share: Share) -> Int {
+        switch share {
+        case .all: settings.bytes
+        case .most: settings.bytes / 8 * 7
+        case .half: settings.bytes / 2
+        }
+    }
+
     /// Whether a record whose value has `count` bytes may be appended.
-    package func hasRoom(for count: Int) -> Bool {
+    package func hasRoom(for count: Int, in share: Share = .all) -> Bool {
         // Its definitions may have to be written too, and the head of a segment.
-        news.problem == nil && bytes + LineRecord.size(ofValue: count) + Self.overhead <= settings.bytes
+        news.problem == nil && bytes + LineRecord.size(ofValue: count) + Self.overhead <= bytes(of: share)
             && (unsynced.isEmpty || unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced)
     }
 
@@ -264,6 +281,8 @@ package struct SpoolNews: Sendable {
     package internal(set) var problem: String?
     /// Places in which the disk had changed what was written.
     package internal(set) var damages: UInt64 = 0
+    /// Why it could not be read, until it can be.
+    package internal(set) var readProblem: String?
     /// Records that were damaged on the disk.
     package internal(set) var lost: UInt64 = 0
     /// Bytes behind the last whole record that a crash left.

@@ -6,8 +6,11 @@ package final class StandardInput: LineSource {
     private let number: Int32
     private var cutter: LineCutter
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
-    private var pieces = 0
+    /// What was read, and not taken yet for want of room.
+    private var held = 0
+    private var hasEnded = false
     package private(set) var isAtEnd = false
+    package private(set) var troubles = 0
     private var news: [LineNews] = []
 
     package let name: StaticString = "stdin"
@@ -20,7 +23,9 @@ package final class StandardInput: LineSource {
 
     deinit { buffer.deallocate() }
 
-    package func descriptors(hasRoom: Bool) -> [Int32] { isAtEnd || !hasRoom ? [] : [number] }
+    package var isHeldUp: Bool { held > 0 }
+
+    package func descriptors(_ intake: LineIntake) -> [Int32] { isAtEnd || held > 0 ? [] : [number] }
 
     package func takeNews() -> [LineNews] {
         defer { news.removeAll() }
@@ -28,19 +33,31 @@ package final class StandardInput: LineSource {
     }
 
     package func pull(_ intake: LineIntake) {
-        guard !isAtEnd, intake.hasRoom(buffer.count), Readiness.isReadable(number) else { return }
-        do throws(SystemError) {
-            let count = try Pipes.read(number, into: buffer)
-            if count > 0 {
-                cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
-                    intake.take(piece, line, from: self)
-                }
-                return
+        guard !isAtEnd else { return }
+        if held == 0, !hasEnded {
+            guard Readiness.isReadable(number) else { return }
+            do throws(SystemError) {
+                held = try Pipes.read(number, into: buffer)
+                hasEnded = held == 0
+            } catch {
+                troubles += 1
+                news.append(LineNews(.warn, "stdin-failed", [("reason", .string(error.description))]))
+                hasEnded = true
             }
-        } catch {
-            news.append(LineNews(.warn, "stdin-failed", [("reason", .string(error.description))]))
         }
+        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<held])
+        guard intake.hasRoom(held + cutter.carriedCount, lines: 1 + bytes.count(where: { $0 == 0x0A })) else { return }
+        held = 0
+        cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
+        guard hasEnded else { return }
         isAtEnd = true
         cutter.finish { piece, line in intake.take(piece, line, from: self) }
+    }
+
+    /// What was read is not forgotten, even when it has no line end.
+    package func stop(_ intake: LineIntake) {
+        guard !isAtEnd else { return }
+        hasEnded = true
+        if held == 0 || intake.hasRoom(held, lines: 1) { pull(intake) }
     }
 }

@@ -5,7 +5,7 @@ import Provenance
 package struct TopicCheck: Sendable {
     package enum Outcome: Sendable {
         /// `limit` is how large a batch may be there, and `warnings` say what contradicts the settings.
-        case found(partitions: Int, limit: Int?, warnings: [String])
+        case found(partitions: Int, limits: LinePipeline.TopicLimits, warnings: [String])
         case missing(String)
         case refused(String)
         /// No broker has answered in time.
@@ -50,10 +50,12 @@ package struct TopicCheck: Sendable {
         _ client: KafkaProducer, _ partitions: Int, _ settings: KafkaSettings, window: Int64, lineLimit: Int
     ) -> Outcome {
         guard let topic = try? client.topicSettings(settings.topic, milliseconds: 2 * patience) else {
-            return .found(partitions: partitions, limit: nil, warnings: [])
+            return .found(partitions: partitions, limits: LinePipeline.TopicLimits(), warnings: [])
         }
         var warnings: [String] = []
+        var limits = LinePipeline.TopicLimits()
         let limit = topic["max.message.bytes"].flatMap { Int($0) }
+        limits.batchBytes = limit
         if let limit, limit < lineLimit + (8 << 10) {
             warnings.append(
                 "the topic takes records of at most \(limit) bytes (max.message.bytes), and lines may have \(lineLimit) (limits.line_bytes): longer ones become dead letters"
@@ -67,14 +69,19 @@ package struct TopicCheck: Sendable {
         for name in ["message.timestamp.difference.max.ms", "message.timestamp.before.max.ms"] {
             guard let value = topic[name].flatMap({ Int64($0) }), value < window / 1000 else { continue }
             warnings.append(
-                "the topic refuses times more than \(value) ms back (\(name)), and kafka.timestamp_window allows \(window / 1000): make that smaller"
+                "the topic refuses times more than \(value) ms back (\(name)), and kafka.timestamp_window allows \(window / 1000): records of older lines get the time of reading instead"
             )
+            limits.windowBack = min(limits.windowBack ?? .max, value * 1000 * 9 / 10)
+        }
+        for name in ["message.timestamp.difference.max.ms", "message.timestamp.after.max.ms"] {
+            guard let value = topic[name].flatMap({ Int64($0) }), value < 600_000 else { continue }
+            limits.windowAhead = min(limits.windowAhead ?? .max, value * 1000 / 2)
         }
         if let retention = topic["retention.ms"].flatMap({ Int64($0) }), retention >= 0, retention < window / 1000 {
             warnings.append(
                 "the topic deletes records after \(retention) ms by their own time (retention.ms), and kafka.timestamp_window allows \(window / 1000): such lines are deleted at once"
             )
         }
-        return .found(partitions: partitions, limit: limit, warnings: warnings)
+        return .found(partitions: partitions, limits: limits, warnings: warnings)
     }
 }

@@ -7,15 +7,20 @@ package final class UnixSource: LineSource {
     private let listener: UnixListener
     private let lineLimit: Int
     private var connections: [Int32: LineCutterBox] = [:]
-    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
     private let path: String
     private var news: [LineNews] = []
     /// Datagrams for which there was no room.
     package private(set) var shed: UInt64 = 0
     private var reportedShed: UInt64 = 0
+    /// Datagrams that were too long to be read.
+    package private(set) var cut: UInt64 = 0
+    private var isFull = false
     package private(set) var refusedConnections: UInt64 = 0
 
     private static let mostConnections = 256
+    /// So many lines are in a piece at most, as a rule.
+    private static let usualLines = 4096
     /// How many are read in one turn, so that others get theirs.
     private static let turn = 64
 
@@ -38,33 +43,34 @@ package final class UnixSource: LineSource {
     }
 
     package var isAtEnd: Bool { false }
+    package var troubles: Int { Int(clamping: shed + cut) }
 
-    package func descriptors(hasRoom: Bool) -> [Int32] {
+    package func descriptors(_ intake: LineIntake) -> [Int32] {
         // Datagrams that are not read now are dropped by the kernel, where nobody counts them.
-        if listener.isDatagram { return [listener.number] }
-        return hasRoom ? [listener.number] + connections.keys : [listener.number]
+        if listener.isDatagram || !hasRoom(intake) { return [listener.number] }
+        return [listener.number] + connections.keys
     }
 
-    package var figures: [(name: String, value: Int)] {
-        [
-            ("connections", connections.count), ("shed_datagrams", Int(shed)),
-            ("refused_connections", Int(refusedConnections)),
-        ]
+    package var isHeldUp: Bool { isFull }
+
+    private func hasRoom(_ intake: LineIntake) -> Bool {
+        intake.hasRoom(buffer.count, lines: Self.usualLines, neverWaits: listener.isDatagram)
     }
 
     package func takeNews() -> [LineNews] {
-        if shed > reportedShed {
+        if shed + cut > reportedShed {
             news.append(
                 LineNews(
                     .warn, "lines-shed",
                     [
-                        ("source", .string("unix")), ("datagrams", .integer(Int(shed - reportedShed))),
+                        ("source", .string("unix")), ("datagrams", .integer(Int(shed + cut - reportedShed))),
                         (
                             "advice",
-                            .string("the spool is full: raise spool.bytes, or use a stream socket, which waits")
+                            .string(
+                                "the spool is full, or they are longer than 256 KiB: use a stream socket, which waits")
                         ),
                     ]))
-            reportedShed = shed
+            reportedShed = shed + cut
         }
         defer { news.removeAll() }
         return news
@@ -80,19 +86,30 @@ package final class UnixSource: LineSource {
             }
             connections[number] = LineCutterBox(limit: lineLimit)
         }
+        isFull = false
         for (number, box) in connections {
-            guard intake.hasRoom(buffer.count) else { return }
+            guard hasRoom(intake) else {
+                isFull = true
+                return
+            }
             let count = listener.receive(number, into: buffer)
             if count == UnixListener.nothing { continue }
             if count > 0 {
                 box.cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
-                    intake.take(piece, line, from: self)
+                    intake.take(piece, line, from: self, stream: box)
                 }
             } else {
-                box.cutter.finish { piece, line in intake.take(piece, line, from: self) }
+                box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
                 RawFile.close(number)
                 connections[number] = nil
             }
+        }
+    }
+
+    /// What connections have begun is not forgotten, even when it has no line end.
+    package func stop(_ intake: LineIntake) {
+        for box in connections.values {
+            box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
         }
     }
 
@@ -100,7 +117,12 @@ package final class UnixSource: LineSource {
         for _ in 0..<Self.turn {
             let count = listener.receive(listener.number, into: buffer)
             guard count > 0 else { return }
-            guard intake.hasRoom(count) else {
+            guard count <= buffer.count else {
+                // The system's own limit lies below this as a rule.
+                cut += 1
+                continue
+            }
+            guard hasRoom(intake) else {
                 shed += 1
                 continue
             }

@@ -56,6 +56,22 @@ package struct KafkaProperties: Sendable {
         throw KafkaError(code, reason: "\(name): \(reason)")
     }
 
+    /// Checks that a producer can be made of them.
+    package func checkTogether() throws(KafkaError) {
+        var quiet = self
+        // It is not to connect to anybody.
+        quiet["bootstrap.servers"] = nil
+        var handle = try quiet.makeHandle()
+        rd_kafka_conf_set_log_cb(handle.raw, nil)
+        var text = [CChar](repeating: 0, count: 512)
+        guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
+            let reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+            throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, reason: reason)
+        }
+        handle.give()
+        rd_kafka_destroy(client)
+    }
+
     /// Checks each property by itself; the error says what is wrong with the first that is not accepted.
     package func check() throws(KafkaError) { _ = try makeHandle() }
 }

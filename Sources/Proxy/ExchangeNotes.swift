@@ -117,7 +117,8 @@ extension Worker where Net: ~Copyable {
     }
 
     /// Keeps a value of a header as a line may hold it; one that is too long, or holds what lines are built with, is left out.
-    private func keep(_ value: UnsafeRawBufferPointer, _ note: UnsafeMutablePointer<ExchangeNote>, _ offset: Int) -> Int {
+    private func keep(_ value: UnsafeRawBufferPointer, _ note: UnsafeMutablePointer<ExchangeNote>, _ offset: Int) -> Int
+    {
         guard value.count <= ExchangeNotes.valueCapacity, let base = value.baseAddress,
             value.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x2C && $0 != 0x3D && $0 != 0x22 && $0 != 0x25 })
         else { return 0 }
@@ -155,7 +156,8 @@ extension Worker where Net: ~Copyable {
         } else {
             var cursor = 0
             while note.pointee.resultCount < making.resultBytes,
-                case .success(let payload) = note.pointee.chunks.nextPayload(bytes.bytes, from: cursor), !payload.isEmpty
+                case .success(let payload) = note.pointee.chunks.nextPayload(bytes.bytes, from: cursor),
+                !payload.isEmpty
             {
                 keep(payload)
                 cursor = payload.upperBound
@@ -235,7 +237,8 @@ extension Worker where Net: ~Copyable {
         }
         if note.pointee.bucketCount > 0 {
             line.write(", bucket=")
-            line.write(UnsafeRawBufferPointer(start: base + ExchangeNotes.bucketOffset, count: note.pointee.bucketCount))
+            line.write(
+                UnsafeRawBufferPointer(start: base + ExchangeNotes.bucketOffset, count: note.pointee.bucketCount))
         }
         if note.pointee.resultCount > 0 {
             line.write(", result: ")
@@ -298,7 +301,9 @@ private struct LineWriter {
                 index &+= length
             } else {
                 // The beginning of a character at the very end was cut off there.
-                if bytes.count - index < 4, byte >= 0xC2, bytes[(index + 1)...].allSatisfy({ $0 & 0xC0 == 0x80 }) { return }
+                if bytes.count - index < 4, byte >= 0xC2, bytes[(index + 1)...].allSatisfy({ $0 & 0xC0 == 0x80 }) {
+                    return
+                }
                 write(byte: 0x20)
                 index &+= 1
             }

@@ -29,9 +29,11 @@ package final class UnixListener {
         return number >= 0 ? number : nil
     }
 
-    /// How many bytes came; 0 at the end of a connection, `nothing` when it would have to wait.
+    /// How many bytes came; more than fit when a datagram was longer. 0 at the end of a connection, `nothing` when it would have to
+    /// wait.
     package func receive(_ number: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        let count = retrying { recv(number, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT)) }
+        let flags = Int32(MSG_DONTWAIT) | (isDatagram ? Int32(MSG_TRUNC) : 0)
+        let count = retrying { recv(number, buffer.baseAddress, buffer.count, flags) }
         if count >= 0 { return count }
         return errno == EAGAIN ? Self.nothing : 0
     }

@@ -50,7 +50,9 @@ package final class LineService: @unchecked Sendable {
         if destination == .kafka, settings.kafka.brokers.isEmpty {
             throw .setting(SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
         }
-        do { properties = try settings.kafka.producerProperties() } catch { throw .kafka(error) }
+        do { properties = try settings.kafka.producerProperties(lineLimit: settings.intake.lineLimit) } catch {
+            throw .kafka(error)
+        }
         self.instance = instance
         let definitions = Definitions()
         let spool = try Self.openSpool(settings, instance, definitions, tell)
@@ -63,7 +65,7 @@ package final class LineService: @unchecked Sendable {
         let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing))
         let intake = LineIntake(
             settings.intake, enricher: enricher, spool: spool, delivery: Delivery(limits), definitions: definitions,
-            deadLetters: deadLetters)
+            deadLetters: deadLetters, identity: instance.identity)
         let list = try sources(instance, settings)
         if case .kafka = destination {
             let sink = try system { [instance, properties] () throws(SystemError) in
@@ -160,22 +162,28 @@ package final class LineService: @unchecked Sendable {
     /// Asks the brokers about the topic, and tells what contradicts the settings. Nil when lines can be sent, or when no broker answers
     /// and they wait; else why not. It takes some seconds where nobody answers.
     package func checkTopic() throws(SidecarError) -> String? {
-        guard let kafka else { return nil }
+        guard kafka != nil else {
+            pipeline.begin(LinePipeline.TopicLimits())
+            return nil
+        }
         let wake = try system { () throws(SystemError) in try Wake() }
         let outcome = TopicCheck.run(
             settings.kafka, properties, window: settings.intake.windowBack, lineLimit: settings.intake.lineLimit,
             wake: wake.number)
         switch outcome {
-        case .found(_, let limit, let warnings):
+        case .found(_, let limits, let warnings):
             for warning in warnings { tell(LineNews(.warn, "kafka-topic", [("reason", .string(warning))])) }
-            if let limit { kafka.limitBatches(to: limit) }
+            pipeline.begin(limits)
             return nil
-        case .missing(let reason), .refused(let reason): return reason
+        case .missing(let reason), .refused(let reason):
+            pipeline.begin(LinePipeline.TopicLimits())
+            return reason
         case .unreachable(let reason):
             tell(
                 LineNews(
                     .warn, "kafka-unreachable",
                     [("reason", .string(reason)), ("advice", .string("lines wait in the spool until one does"))]))
+            pipeline.begin(LinePipeline.TopicLimits())
             return nil
         }
     }
@@ -184,11 +192,10 @@ package final class LineService: @unchecked Sendable {
 
     /// Starts the pipeline on a thread of its own; `onEnd` is called when it has ended.
     package func start(
-        before: @escaping @Sendable () -> Void = {}, onEnd: @escaping @Sendable () -> Void = {}
+        onEnd: @escaping @Sendable () -> Void = {}
     ) throws(SidecarError) -> Threads.Handle {
         try system { () throws(SystemError) in
             try Threads.start("lines") { [self] in
-                before()
                 pipeline.run()
                 onEnd()
             }
@@ -205,7 +212,7 @@ package final class LineService: @unchecked Sendable {
             while let signal = signals.next() { if case .terminate = signal { pipeline.stop() } }
         }
         thread.join()
-        return pipeline.waiting == 0
+        return pipeline.waiting == 0 && pipeline.lost == 0 && pipeline.troubles == 0 && !pipeline.isBroken
     }
 }
 

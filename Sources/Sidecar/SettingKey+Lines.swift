@@ -19,7 +19,9 @@ extension SettingKey {
             }
             (settings.lines.pathPrefix, settings.lines.pathSuffix) = (parts[0], parts[1])
         },
-        SettingKey("recommendation.result_bytes", "SIZE", "how much of an answer goes into its line, up to 64KiB (4KiB)") {
+        SettingKey(
+            "recommendation.result_bytes", "SIZE", "how much of an answer goes into its line, up to 64KiB (4KiB)"
+        ) {
             settings, values throws(Unfit) in settings.lines.resultBytes = try size(values[0], 0...64 << 10)
         },
         SettingKey("recommendation.variant_header", "NAME", "the response header with the variant (X-Model-Variant)") {
@@ -92,6 +94,9 @@ extension SettingKey {
 
     private static let kafka: [SettingKey] = [
         SettingKey("kafka.brokers", "HOST:PORT,…", "brokers to begin with") { settings, values throws(Unfit) in
+            guard areBrokers(values[0]) else {
+                throw Unfit("takes HOST:PORT, or several with commas between them, not \"\(values[0])\"")
+            }
             settings.lines.kafka.brokers = values[0]
         },
         SettingKey("kafka.topic", "TOPIC", "where records are published (recommendations)") {
@@ -141,9 +146,9 @@ extension SettingKey {
             settings, values throws(Unfit) in
             settings.lines.fsyncMilliseconds = try number(values[0], 1...10_000)
         },
-        SettingKey("dead_letters.bytes", "SIZE", "how much may lie among the dead letters (256MiB)") {
+        SettingKey("dead_letters.bytes", "SIZE", "how much may lie among the dead letters, at least 16MiB (256MiB)") {
             settings, values throws(Unfit) in
-            settings.lines.deadLetterBytes = try size(values[0], 1 << 20...1 << 50)
+            settings.lines.deadLetterBytes = try size(values[0], 16 << 20...1 << 50)
         },
     ]
 
@@ -160,6 +165,16 @@ extension SettingKey {
                 throw Unfit("takes kafka, stdout, file:PATH or off, not \"\(text)\"")
             }
             return .file(String(text.dropFirst(5)))
+        }
+    }
+
+    private static func areBrokers(_ text: String) -> Bool {
+        text.split(separator: ",", omittingEmptySubsequences: false).allSatisfy { broker in
+            guard !broker.isEmpty, let colon = broker.lastIndex(of: ":"), !broker.hasSuffix("]") else {
+                return !broker.isEmpty && !broker.contains("/")
+            }
+            let port = Int(broker[broker.index(after: colon)...])
+            return colon > broker.startIndex && !broker.contains("/") && port.map { (1...65535).contains($0) } ?? false
         }
     }
 

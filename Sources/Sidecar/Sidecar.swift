@@ -191,6 +191,10 @@ package struct Sidecar: ~Copyable {
     private static func response(_ outcome: PostedLines.Outcome) -> AdminResponse {
         switch outcome {
         case .taken: AdminResponse(status: 204, contentType: "", body: [])
+        case .tooLarge:
+            .problem(
+                413, "Content Too Large",
+                "the spool could never hold so many lines at once: send them in several bodies")
         case .noRoom:
             .problem(
                 503, "Service Unavailable",
@@ -202,15 +206,17 @@ package struct Sidecar: ~Copyable {
     private borrowing func startLines() throws(SidecarError) -> ThreadBox? {
         guard let lines else { return nil }
         let log = log
-        return ThreadBox(
-            try lines.start(before: {
-                // Not waited for before serving: responses do not depend on Kafka.
+        // Nobody waits for it: it takes its time where no broker answers, and meanwhile lines go into the spool.
+        _ = try Self.system { () throws(SystemError) in
+            try Threads.start("topic") {
                 do throws(SidecarError) {
                     if let refusal = try lines.checkTopic() {
                         log.write(.error, "kafka-topic", [("reason", .string(refusal))])
                     }
                 } catch { log.write(.warn, "kafka-topic", [("reason", .string(error.description))]) }
-            }))
+            }
+        }
+        return ThreadBox(try lines.start())
     }
 
     private static func openAdmin(_ settings: SidecarSettings) throws(SidecarError) -> ListenerBox? {

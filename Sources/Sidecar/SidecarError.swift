@@ -18,6 +18,8 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
     case spool(path: String, SpoolError)
     /// The topic cannot be written to.
     case topic(String)
+    /// What is written to is gone, or full.
+    case output(String)
 
     package var description: String {
         switch self {
@@ -34,7 +36,7 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .kafka(let error): error.description
         case .instance(let error): error.description
         case .spool(let path, let error): "the spool \(path.onOneLine) cannot be used: \(error)"
-        case .topic(let reason): reason.onOneLine
+        case .topic(let reason), .output(let reason): reason.onOneLine
         }
     }
 

@@ -54,6 +54,9 @@ extension Command {
             var values = arguments.all(option.name)
             guard values.allSatisfy({ !$0.isEmpty }) else { throw arguments.usage("--\(option.name) is empty") }
             if key.name == "logs.to", let address = KafkaAddress(values[0]) {
+                guard !address.brokers.isEmpty else {
+                    throw arguments.usage("--to names no broker: write kafka://HOST:PORT/TOPIC")
+                }
                 settings.lines.kafka.brokers = address.brokers
                 if let topic = address.topic {
                     guard !arguments.has("kafka-topic") else {
@@ -62,6 +65,9 @@ extension Command {
                     try apply(SettingKey.named("kafka.topic"), [topic], to: &settings, arguments)
                 }
                 values = ["kafka"]
+            } else if key.name == "logs.to", !Self.isOtherDestination(values[0]) {
+                throw arguments.usage(
+                    "--to takes kafka://HOST:PORT/TOPIC, stdout or file:PATH, not \"\(values[0].onOneLine)\"")
             }
             try apply(key, values, to: &settings, arguments)
         }
@@ -77,6 +83,10 @@ extension Command {
         case .auto, .off: throw arguments.usage("--to off leaves nothing to do")
         default: return try pass(settings, destination, index, arguments)
         }
+    }
+
+    private static func isOtherDestination(_ text: String) -> Bool {
+        ["kafka", "stdout", "auto", "off"].contains(text) || text.hasPrefix("file:")
     }
 
     private static func apply(
@@ -138,8 +148,13 @@ extension Command {
             report.delivered = service.pipeline.delivered
             report.waiting = service.pipeline.waiting
             report.dead = service.pipeline.dead
+            report.lost = service.pipeline.lost
             self.report(report, arguments)
-            return isWhole && report.dead == 0 ? .fine : .failed
+            if service.pipeline.isBroken, let problem = service.pipeline.problem {
+                throw .output(problem)
+            }
+            let isFine = isWhole && report.dead == 0 && service.pipeline.counters.overlong == 0
+            return isFine ? .fine : .failed
         } catch {
             throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)
         }

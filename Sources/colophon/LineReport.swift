@@ -10,6 +10,8 @@ struct LineReport {
     /// What stays in the spool.
     var waiting: Int64 = 0
     var dead: UInt64 = 0
+    /// What was read and could be kept nowhere.
+    var lost: Int64 = 0
 
     init(_ counters: LineCounters, problem: String?) {
         self.counters = counters
@@ -22,7 +24,10 @@ struct LineReport {
             ("forwarded", counters.forwarded), ("dropped", counters.dropped), ("unreadable", counters.unreadable),
             ("overlong", counters.overlong), ("dead", dead), ("exact", counters.exact),
             ("inferred", counters.inferred), ("mixed", counters.mixed), ("unknown", counters.unknown),
-        ] + (delivered.map { [("delivered", $0), ("waiting", UInt64(clamping: waiting))] } ?? [])
+        ]
+            + (delivered.map {
+                [("delivered", $0), ("waiting", UInt64(clamping: waiting)), ("lost", UInt64(clamping: lost))]
+            } ?? [])
     }
 
     var text: String {
@@ -45,6 +50,7 @@ struct LineReport {
         if !how.isEmpty { parts.append("attribution: \(how)") }
         if let delivered {
             parts.append("\(Figures.grouped(Int64(clamping: delivered))) delivered")
+            if lost > 0 { parts.append("\(Figures.grouped(lost)) LOST, for the disk took them not") }
             if waiting > 0 { parts.append("\(Figures.grouped(waiting)) wait in the spool for the next start") }
         }
         if let problem { parts.append("the ledger could not always be asked: \(problem.onOneLine)") }

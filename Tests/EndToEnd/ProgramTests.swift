@@ -23,9 +23,8 @@ struct ProgramTests {
     }
 
     static let commands = [
-        "", "serve", "trace", "history", "manifest create", "manifest verify", "manifest show", "manifest diff",
-        "index add",
-        "index list", "index search", "index rebuild", "version",
+        "", "serve", "enrich", "trace", "history", "manifest create", "manifest verify", "manifest show",
+        "manifest diff", "index add", "index list", "index search", "index rebuild", "dev-broker", "version",
     ]
 
     @Test("the help of each command is as it was reviewed", arguments: commands)

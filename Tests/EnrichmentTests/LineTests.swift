@@ -296,8 +296,8 @@ struct LineTests {
                 case .line(let isEnded):
                     #expect(line.count <= 16 && !isInside)
                     if isEnded { joined.append(0x0A) }
-                case .overlong(let isFirst, let isLast, let isEnded):
-                    #expect(isFirst != isInside)
+                case .overlong(let number, let isLast, let isEnded):
+                    #expect((number == 0) != isInside)
                     isInside = !isLast
                     if isEnded { joined.append(0x0A) }
                 }

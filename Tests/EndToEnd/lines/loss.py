@@ -26,7 +26,7 @@ class Sidecar:
 
     def __init__(self, at, upstream, kafka, topic, file):
         self.args = (upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-files", str(file),
-                     "--spool-bytes", "64MiB", "--recommendation-line", "true")
+                     "--spool-bytes", "192MiB", "--recommendation-line", "true")
         self.at = at
         self.lock = threading.Lock()
         self.current = None
@@ -164,6 +164,8 @@ class Asker(threading.Thread):
                 time.sleep(0.01)
                 continue
             number += 1
+            # What the proxy cannot put anywhere it sheds and counts: so it is not asked more than the spool can hold.
+            time.sleep(0.001)
             try:
                 if connection is None:
                     connection = http.client.HTTPConnection(*colophon.address, timeout=10)
@@ -275,7 +277,7 @@ def main():
         small = at / "small"
         small.mkdir()
         is_mounted = os.geteuid() == 0 and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(small)], capture_output=True).returncode == 0
+            ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(small)], capture_output=True).returncode == 0
         assert is_mounted, "a small file system cannot be mounted: run under unshare --mount as root"
         logs = at / "logs"
         logs.mkdir()
