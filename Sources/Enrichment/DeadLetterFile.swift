@@ -43,7 +43,14 @@ package final class DeadLetterFile {
     }
 
     /// Whether a line of `count` bytes can be put there, however much of it must be escaped.
-    func hasRoom(for count: Int) -> Bool { problem == nil && size + 6 * count + 1024 <= limit }
+    func hasRoom(for count: Int) -> Bool {
+        if problem == nil, size + 6 * count + 1024 > limit { problem = fullness }
+        return problem == nil
+    }
+
+    private var fullness: String {
+        "the dead letters \(path.onOneLine) are near their limit of \(limit) bytes, and nothing more is taken in that could end there: look at them, move them away, or raise dead_letters.bytes"
+    }
 
     /// Somebody may have made room: by moving the file away, or by emptying it.
     func lookAgain() {
@@ -82,8 +89,7 @@ package final class DeadLetterFile {
         }
         let bytes = JSONWriter.compact.bytes(.object(object)) + [0x0A]
         guard size + bytes.count <= limit else {
-            problem =
-                "the dead letters \(path.onOneLine) have reached their limit of \(limit) bytes: look at them, move them away, or raise dead_letters.bytes"
+            problem = fullness
             return false
         }
         do throws(SystemError) {

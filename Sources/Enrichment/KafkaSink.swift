@@ -100,7 +100,8 @@ package final class KafkaSink: RecordSink {
                     body(token, isRefused ? .refused(reason: Self.words(code)) : .failed)
                 }
             case .failed(let error):
-                note(error.reason, error.name)
+                // That nobody is there is less than why.
+                if problem == nil || !error.isGeneral { note(error.reason, error.name) }
                 if error.isFatal { isFatal = true }
             case .statistics: break
             }

@@ -19,8 +19,11 @@ package struct TopicCheck: Sendable {
     package static func run(
         _ settings: KafkaSettings, _ properties: KafkaProperties, window: Int64, lineLimit: Int, wake: Int32
     ) -> Outcome {
+        let client: KafkaProducer
+        do { client = try KafkaProducer(properties, topic: settings.topic, wake: wake) } catch {
+            return .unreachable(error.description)
+        }
         do throws(KafkaError) {
-            let client = try KafkaProducer(properties, topic: settings.topic, wake: wake)
             var isAsked = false
             for attempt in 1...attempts {
                 switch try client.topicState(milliseconds: patience) {
@@ -42,7 +45,11 @@ package struct TopicCheck: Sendable {
                 "the topic \(settings.topic) does not exist, and the brokers do not create it: create it, name another one (--kafka-topic), or start with --kafka-create-topic"
             )
         } catch {
-            return .unreachable("no broker at \(settings.brokers.onOneLine) answers (kafka.brokers): \(error)")
+            var reason = error
+            client.takeEvents(milliseconds: 500) { event in
+                if case .failed(let told) = event, reason.isGeneral { reason = told }
+            }
+            return .unreachable("no broker at \(settings.brokers.onOneLine) answers (kafka.brokers): \(reason)")
         }
     }
 

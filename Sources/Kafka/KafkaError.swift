@@ -50,6 +50,13 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether it says only that there is no connection; others say why.
+    package var isGeneral: Bool {
+        let code = rd_kafka_resp_err_t(rawValue: code)
+        return code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__TRANSPORT
+            || code == RD_KAFKA_RESP_ERR__TIMED_OUT
+    }
+
     package static func name(_ code: Int32) -> String {
         String(cString: rd_kafka_err2name(rd_kafka_resp_err_t(rawValue: code)))
     }
