@@ -21,7 +21,7 @@ deps-test: deps ## make the Python environment of the end-to-end tests
 build: deps ## build the release binary
 	$(SWIFT) build $(RELEASE)
 
-run: build ## train the example, index it, trace what it answers
+run: build ## train the example, serve it, trace what it answers, publish its log lines
 	@Examples/demo $(BINARY)
 
 test: build deps-test ## run every test

@@ -57,7 +57,7 @@ extension Command {
                 guard !address.brokers.isEmpty else {
                     throw arguments.usage("--to names no broker: write kafka://HOST:PORT/TOPIC")
                 }
-                settings.lines.kafka.brokers = address.brokers
+                try apply(SettingKey.named("kafka.brokers"), [address.brokers], to: &settings, arguments)
                 if let topic = address.topic {
                     guard !arguments.has("kafka-topic") else {
                         throw arguments.usage("--to and --kafka-topic both name a topic")

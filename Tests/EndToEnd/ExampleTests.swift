@@ -91,6 +91,7 @@ struct ExampleTests {
             #expect(result.output.contains("als_model  ok  artifacts/als/als_model.bin"))
             #expect(
                 result.output.contains("X-Model-Version: als-20250311") && result.output.contains("\"ready\": true"))
+            #expect(result.output.contains("manifest_sha256=") && result.output.contains(",origin="))
             #expect(!result.output.contains("changed") && result.output.contains("(exit code 4)"))
         }
     }
