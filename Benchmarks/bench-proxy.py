@@ -311,30 +311,31 @@ def scale(scratch, upstream):
 
 
 measure.begin("the proxy beside others")
-with measure.Scratch() as scratch:
-    os.chmod(scratch, 0o755)
-    try:
-        open(f"{scratch}/m.json", "w").write(MANIFEST)
-        open(f"{scratch}/big", "wb").write(b"x" * (1 << 20))
-        upstream = free_port()
-        words = {"RUN": scratch, "UPSTREAM": upstream, "BODY": BODY, "PORT": "up"}
-        start(1, "nginx", "-e", f"{scratch}/e", "-c", configured(scratch, "upstream.conf", words))
-        await_port(upstream)
-        port = free_port()
-        probe = colophon(scratch, port, upstream)
-        await_port(port)
-        digest = urllib.request.urlopen(f"http://127.0.0.1:{port}/").headers["X-Model-Manifest"]
-        probe.kill()
-        probe.wait()
-        for logged in (False, True):
-            compare(scratch, upstream, digest, logged)
-        count_allocations(scratch, upstream)
-        first_byte(scratch)
-        scale(scratch, upstream)
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-                process.wait()
-measure.end()
+if __name__ == "__main__":
+    with measure.Scratch() as scratch:
+        os.chmod(scratch, 0o755)
+        try:
+            open(f"{scratch}/m.json", "w").write(MANIFEST)
+            open(f"{scratch}/big", "wb").write(b"x" * (1 << 20))
+            upstream = free_port()
+            words = {"RUN": scratch, "UPSTREAM": upstream, "BODY": BODY, "PORT": "up"}
+            start(1, "nginx", "-e", f"{scratch}/e", "-c", configured(scratch, "upstream.conf", words))
+            await_port(upstream)
+            port = free_port()
+            probe = colophon(scratch, port, upstream)
+            await_port(port)
+            digest = urllib.request.urlopen(f"http://127.0.0.1:{port}/").headers["X-Model-Manifest"]
+            probe.kill()
+            probe.wait()
+            for logged in (False, True):
+                compare(scratch, upstream, digest, logged)
+            count_allocations(scratch, upstream)
+            first_byte(scratch)
+            scale(scratch, upstream)
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGCONT)
+                    process.kill()
+                    process.wait()
+    measure.end()

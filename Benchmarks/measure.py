@@ -32,12 +32,13 @@ def has_sha_extensions():
         return any(line.startswith("flags") and "sha_ni" in line.split() for line in info)
 
 
-def once(command, stdin=None, env=None):
+def once(command, stdin=None, env=None, quiet=False):
     """Seconds on the clock, and seconds of processor time, of one run."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     source = open(stdin, "rb") if stdin else subprocess.DEVNULL
-    code = subprocess.run(command, stdin=source, stdout=subprocess.DEVNULL, env=env).returncode
+    code = subprocess.run(command, stdin=source, stdout=subprocess.DEVNULL, env=env,
+                          stderr=subprocess.DEVNULL if quiet else None).returncode
     seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if code != 0:

@@ -29,7 +29,7 @@ package final class ExchangeLines: LineSource {
     private var isBusy = false
 
     /// So long after lines have come, others are looked for without being told: in that time many gather.
-    private static let pause: Int64 = 5_000
+    private static let pause: Int64 = 10_000
 
     package init(_ rings: [HandoverRing], _ bell: Bell) {
         self.rings = rings
@@ -49,11 +49,13 @@ package final class ExchangeLines: LineSource {
             guard bytes.count > pending[index] else { continue }
             isBusy = true
             let source = intake.namedSource("proxy/\(ring.generation)")
+            // Asked once for all of them, where there is room for all.
+            let isRoomy = intake.hasRoom(bytes.count, lines: bytes.count / HandoverEntry.headSize, neverWaits: true)
             while bytes.count - pending[index] >= HandoverEntry.headSize {
                 let entry = UnsafeRawBufferPointer(rebasing: bytes[pending[index]...])
                 let length = Int(entry.load(fromByteOffset: HandoverEntry.lengthOffset, as: UInt32.self))
                 guard length >= HandoverEntry.headSize, length <= entry.count,
-                    intake.hasRoom(length, lines: 1, neverWaits: true)
+                    isRoomy || intake.hasRoom(length, lines: 1, neverWaits: true)
                 else { break }
                 intake.take(exchange: entry, source: source, position: Int64(position) + Int64(pending[index]))
                 pending[index] += length
