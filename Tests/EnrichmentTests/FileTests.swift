@@ -1,0 +1,242 @@
+import Crypto
+import Glibc
+import Provenance
+import Runtime
+import TestSupport
+import Testing
+
+@testable import Enrichment
+
+/// Files that somebody else writes, rotates, truncates and removes.
+private final class SimulatedFiles: FollowedDisk {
+    final class File {
+        let inode: UInt64
+        var bytes: [UInt8] = []
+
+        init(inode: UInt64) { self.inode = inode }
+    }
+
+    private(set) var names: [String: File] = [:]
+    private var open: [Int32: File] = [:]
+    private var lastNumber: Int32 = 100
+    private var lastInode: UInt64 = 1
+    private var freeInodes: [UInt64] = []
+    /// In percent: reads that fail.
+    var faults = 0
+    var chance: Chance
+
+    init(seed: UInt64) { chance = Chance(seed: seed) }
+
+    func create(_ name: String) {
+        // A file system gives the inode of a removed file to the next one.
+        if let inode = freeInodes.popLast() {
+            names[name] = File(inode: inode)
+        } else {
+            lastInode += 1
+            names[name] = File(inode: lastInode)
+        }
+    }
+
+    func append(_ text: String, to name: String) { names[name]?.bytes += Array(text.utf8) }
+
+    func rename(_ name: String, to new: String) {
+        names[new] = names[name]
+        names[name] = nil
+    }
+
+    func remove(_ name: String) {
+        guard let file = names.removeValue(forKey: name) else { return }
+        // It lives on while it is open.
+        if !open.values.contains(where: { $0 === file }) { freeInodes.append(file.inode) }
+    }
+
+    /// The process that had them open is gone.
+    func closeAll() { open.removeAll() }
+
+    func paths(_ glob: String) -> [String] { names.keys.filter { $0.hasPrefix("/logs/app") }.sorted() }
+    func paths(in directory: String) -> [String] { directory == "/logs" ? names.keys.sorted() : [] }
+
+    private func state(_ file: File) -> FollowedState {
+        FollowedState(
+            identity: FileStatus.Identity(device: 1, inode: file.inode), size: Int64(file.bytes.count))
+    }
+
+    func state(of path: String) -> FollowedState? { names[path].map(state) }
+
+    func state(of number: Int32) throws(SystemError) -> FollowedState {
+        guard let file = open[number] else { throw SystemError("examine", "nothing", code: EBADF) }
+        return state(file)
+    }
+
+    func open(_ path: String) throws(SystemError) -> Int32 {
+        guard let file = names[path], !chance.percent(faults) else { throw SystemError("read", path, code: ENOENT) }
+        lastNumber += 1
+        open[lastNumber] = file
+        return lastNumber
+    }
+
+    func read(
+        _ number: Int32, at offset: Int, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(SystemError) -> Int {
+        guard let file = open[number], !chance.percent(faults) else { throw SystemError("read", "a file", code: EIO) }
+        guard offset < file.bytes.count else { return 0 }
+        let count = min(buffer.count, file.bytes.count - offset)
+        buffer.copyBytes(from: file.bytes[offset..<offset + count])
+        return count
+    }
+
+    func close(_ number: Int32) { open[number] = nil }
+}
+
+@Suite("Following files")
+struct FileTests {
+    /// A follower with everything behind it, but brokers that are only a list.
+    private final class Follower {
+        let source: FileSource
+        let intake: LineIntake
+        private var positions: [Int64] = []
+        var clock: Int64 = 10_000_000
+
+        init(_ disk: SimulatedFiles, _ scratch: String, clock: Int64) throws {
+            let index = KnownManifests()
+            index.add(try Specimen.manifest(1))
+            var settings = LineEnricher.Settings()
+            settings.match = .all
+            var limits = Delivery.Limits()
+            limits.records = 40
+            limits.bytes = 1 << 20
+            let definitions = Definitions()
+            let spool = try Spool.open(try SpoolDirectory(scratch + "/spool"), SpoolSettings(), definitions) {
+                () throws(SystemError) in try Instance.newULID()
+            }
+            intake = LineIntake(
+                LineIntake.Settings(), enricher: LineEnricher(settings, LineAttributor(index)), spool: spool,
+                delivery: Delivery(limits), definitions: definitions,
+                deadLetters: try DeadLetterFile(scratch + "/dead", limit: 1 << 30), identity: "i")
+            let time = Time()
+            time.now = clock
+            self.time = time
+            source = FileSource(
+                ["/logs/app*"], lineLimit: 1000, checkpoints: try Checkpoints(scratch + "/checkpoints", host: "h"),
+                disk: disk, clock: { time.now })
+        }
+
+        final class Time { var now: Int64 = 0 }
+        let time: Time
+
+        /// One turn of a pipeline: takes lines in, sends them, and has some of them arrive.
+        func turn(arriving share: Int, _ chance: inout Chance, _ arrived: (LineRecord, UInt32) -> Void) {
+            source.pull(intake)
+            intake.spool.write()
+            intake.spool.sync()
+            while let (token, _) = intake.delivery.next() { intake.delivery.sent(token, now: time.now) }
+            var token: UInt = lastSettled + 1
+            while let record = intake.delivery.record(token), chance.percent(share) {
+                arrived(record, record.source)
+                intake.delivery.settle(token, now: time.now)
+                lastSettled = token
+                token += 1
+            }
+            positions = Array(repeating: 0, count: intake.ownerCount)
+            source.report(&positions)
+            intake.delivery.lower(&positions)
+            source.settle(positions)
+        }
+
+        private var lastSettled: UInt = 0
+
+        /// What was secured in the spool goes out too.
+        func drainSpool(_ arrived: (LineRecord, UInt32) -> Void) {
+            intake.spool.read { found in
+                arrived(found.record, found.source)
+                return true
+            }
+        }
+    }
+
+    private static func run(seed: UInt64) throws -> [String] {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: seed)
+        var chance = Chance(seed: seed ^ 77)
+        var problems: [String] = []
+        var arrived: Set<Int> = []
+        var last: [UInt32: Int64] = [:]
+        var next = 0
+        var rotated = 0
+        var time: Int64 = 10_000_000
+        var isWhole = true
+        disk.create("/logs/app.log")
+        var follower = try Follower(disk, scratch.path("."), clock: time)
+        func take(_ record: LineRecord, _ source: UInt32) {
+            let text = String(decoding: record.value, as: UTF8.self)
+            guard let number = Int(text.dropFirst(1).prefix { $0.isNumber }), text.hasPrefix("n"), number < next else {
+                problems.append("a line came that nobody wrote: \(text.prefix(40))")
+                return
+            }
+            arrived.insert(number)
+            if let before = last[source], before >= record.position { problems.append("\(number) comes out of order") }
+            last[source] = record.position
+        }
+        func settled() {
+            // As long as it takes for all that was written to arrive.
+            disk.faults = 0
+            for _ in 0..<400 {
+                time += 1_100_000
+                follower.time.now = time
+                follower.turn(arriving: 100, &chance, take)
+                if arrived.count == next { return }
+            }
+        }
+        for _ in 0..<150 {
+            switch chance.draw(20) {
+            case 0..<8:
+                for _ in 0..<chance.draw(30) where isWhole {
+                    disk.append("n\(next) \(String(repeating: "x", count: chance.draw(60)))\n", to: "/logs/app.log")
+                    next += 1
+                }
+            case 8: if isWhole { disk.append("", to: "/logs/app.log") }
+            case 9:
+                rotated += 1
+                disk.rename("/logs/app.log", to: "/logs/app.log.\(rotated)")
+                disk.create("/logs/app.log")
+            case 10:
+                // Truncation loses what was not read; so it waits here until all was.
+                settled()
+                disk.names["/logs/app.log"]?.bytes.removeAll()
+            case 11:
+                settled()
+                if rotated > 0 { disk.remove("/logs/app.log.\(1 + chance.draw(rotated))") }
+            case 12: disk.faults = chance.percent(50) ? 20 : 0
+            case 13:
+                // Killed: what had not arrived is in the files, or in the spool.
+                disk.closeAll()
+                last.removeAll()
+                follower = try Follower(disk, scratch.path("."), clock: time)
+                follower.drainSpool(take)
+                last.removeAll()
+            default:
+                time += Int64(chance.draw(800_000))
+                follower.time.now = time
+                follower.turn(arriving: chance.draw(100), &chance, take)
+            }
+            if problems.count > 3 { return problems }
+        }
+        isWhole = true
+        settled()
+        follower.drainSpool(take)
+        if arrived.count != next { problems.append("\(next - arrived.count) of \(next) lines never came") }
+        return problems
+    }
+
+    @Test("no line is lost or out of order, through rotation, truncation, removal, reused inodes and kills", arguments: 0..<4)
+    func follows(shard: Int) throws {
+        let seeds = Seeds.some(120)
+        for (index, seed) in seeds.enumerated() where seeds.count == 1 ? shard == 0 : index % 4 == shard {
+            let problems = try Self.run(seed: seed)
+            if !problems.isEmpty {
+                Issue.record("COLOPHON_SEED=\(seed): \(problems.prefix(4))")
+                return
+            }
+        }
+    }
+}
