@@ -61,6 +61,8 @@ package final class AdminServer: Sendable {
             let now = network.monotonic()
             for client in clients.values where client.deadline <= now { close(client, &network, &clients) }
         }
+        // What is on the disk already is said to be.
+        writeFinished(&network, &clients)
         for client in clients.values { close(client, &network, &clients) }
     }
 

@@ -22,6 +22,8 @@ package struct Checkpoint: Sendable {
     /// A ULID, new whenever the file's contents begin anew.
     package let generation: String
     package var position: Int64
+    /// Whether it stands inside a line that is too long, of which a part is among the dead letters.
+    package var isInside = false
 }
 
 /// Where checkpoints are kept: for each generation a description, and a position that is written again and again.
@@ -89,7 +91,8 @@ package final class Checkpoints {
             path: path,
             mark: FileMark(
                 identity: FileStatus.Identity(device: device, inode: inode), fingerprintCount: count,
-                fingerprint: UInt32(truncatingIfNeeded: hash)), generation: generation, position: position)
+                fingerprint: UInt32(truncatingIfNeeded: hash)), generation: generation, position: position,
+            isInside: object.flag("inside"))
     }
 
     private func readPosition(_ generation: String) -> Int64? {
@@ -100,16 +103,17 @@ package final class Checkpoints {
     // MARK: - Writing
 
     /// Writes what is known of the file. Its position is written first, so that one never stands without the other.
-    package func describe(_ checkpoint: Checkpoint) {
-        move(checkpoint.generation, to: checkpoint.position)
+    package func describe(_ checkpoint: Checkpoint) -> Bool {
+        guard move(checkpoint.generation, to: checkpoint.position) else { return false }
         let object = JSONObject([
             .init("version", .integer(1)), .init("host", .string(host)), .init("path", .string(checkpoint.path)),
             .init("device", .string(String(checkpoint.mark.identity.device))),
             .init("inode", .string(String(checkpoint.mark.identity.inode))),
             .init("fingerprint_bytes", .integer(checkpoint.mark.fingerprintCount)),
             .init("fingerprint", .integer(Int(checkpoint.mark.fingerprint))),
+            .init("inside", .bool(checkpoint.isInside)),
         ])
-        attempt { () throws(SystemError) in
+        return attempt { () throws(SystemError) in
             _ = try Files.place(
                 JSONWriter.compact.bytes(.object(object)) + [0x0A], at: path(checkpoint.generation, ".json"),
                 .replacing,
@@ -118,7 +122,8 @@ package final class Checkpoints {
     }
 
     /// Everything before `position` is delivered.
-    package func move(_ generation: String, to position: Int64) {
+    @discardableResult
+    package func move(_ generation: String, to position: Int64) -> Bool {
         attempt { () throws(SystemError) in
             var entry: (file: Int32, count: Int64, position: Int64)
             if let known = positions[generation] {
@@ -134,8 +139,8 @@ package final class Checkpoints {
             }
             entry.count += 1
             entry.position = position
-            positions[generation] = entry
-            moved.insert(generation)
+            // Kept open even when the write fails: the next one tries again.
+            positions[generation] = (entry.file, entry.count, -1)
             let slot = SpoolFormat.write(
                 SpoolFormat.Cursor(count: entry.count, sequence: position, generation: generation))
             let offset = Int(entry.count % Int64(SpoolFormat.cursorSlots)) * SpoolFormat.headSize
@@ -146,6 +151,8 @@ package final class Checkpoints {
                 }
             }
             if let failure { throw failure }
+            positions[generation] = entry
+            moved.insert(generation)
         }
     }
 
@@ -165,13 +172,16 @@ package final class Checkpoints {
         try? RawFile.remove(path(generation, ".position"))
     }
 
-    private func attempt(_ body: () throws(SystemError) -> Void) {
+    @discardableResult
+    private func attempt(_ body: () throws(SystemError) -> Void) -> Bool {
         do throws(SystemError) {
             try body()
             problem = nil
+            return true
         } catch {
             failures += 1
             problem = error.description
+            return false
         }
     }
 }
@@ -179,6 +189,10 @@ package final class Checkpoints {
 extension JSONObject {
     fileprivate func text(_ name: String) -> String? {
         if case .string(let text)? = self[name] { text } else { nil }
+    }
+
+    fileprivate func flag(_ name: String) -> Bool {
+        if case .bool(let value)? = self[name] { value } else { false }
     }
 
     fileprivate func integer(_ name: String) -> Int? {

@@ -37,7 +37,8 @@ package struct Delivery: ~Copyable {
     private var nextToSend: UInt = 1
     private var writeOffset = 0
     package private(set) var onTheirWay = 0
-    private var lastProgress: Int64 = 0
+    /// Since when nothing has arrived though something should; nil while nothing should.
+    private var waitingSince: Int64?
     /// How many may be on their way at once while it is sought which record was refused; nil when nothing was.
     private var window: Int?
     /// Somebody failed: nothing is sent until all that is on its way has been told of.
@@ -118,7 +119,7 @@ package struct Delivery: ~Copyable {
 
     /// The one that `next` gave is on its way.
     package mutating func sent(_ token: UInt, now: Int64) {
-        if onTheirWay == 0 { lastProgress = now }
+        if waitingSince == nil { waitingSince = now }
         entries[Int(token - first)].state = .sent
         onTheirWay += 1
         nextToSend = token + 1
@@ -136,7 +137,7 @@ package struct Delivery: ~Copyable {
         if entries[index].state == .sent { onTheirWay -= 1 }
         entries[index].state = .settled
         unsettled -= 1
-        lastProgress = now
+        waitingSince = unsettled > 0 ? now : nil
         while let head = entries.first, head.state == .settled {
             entries.removeFirst()
             first += 1
@@ -205,12 +206,21 @@ package struct Delivery: ~Copyable {
         }
     }
 
-    package func isStalled(now: Int64) -> Bool {
-        !entries.isEmpty && onTheirWay > 0 && now - lastProgress >= limits.stall
+    /// Whether nothing has arrived for too long, sent or not.
+    package mutating func isStalled(now: Int64) -> Bool {
+        guard unsettled > 0 else { return false }
+        guard let waitingSince else {
+            self.waitingSince = now
+            return false
+        }
+        return now - waitingSince >= limits.stall
     }
 
+    /// Whether a record of this size fits at all.
+    package func canEverHold(_ size: Int) -> Bool { size < limits.bytes }
+
     /// When it will count as stalled if nothing arrives before; nil when nothing is on its way.
-    package var stallsAt: Int64? { onTheirWay > 0 ? lastProgress + limits.stall : nil }
+    package var stallsAt: Int64? { waitingSince.map { $0 + limits.stall } }
 
     /// Gives all of `owner`'s records that have not arrived to another one, which numbers them as `adopt` says.
     package mutating func reassign(

@@ -12,7 +12,7 @@ package final class ExchangeLines: LineSource {
         package init() throws(SystemError) { wake = try Wake() }
 
         package func ring() {
-            guard isAwaited.load(ordering: .relaxed) else { return }
+            guard isAwaited.load(ordering: .sequentiallyConsistent) else { return }
             if isAwaited.exchange(false, ordering: .acquiringAndReleasing) { wake.signal() }
         }
 
@@ -27,6 +27,8 @@ package final class ExchangeLines: LineSource {
     /// When there were lines the last time.
     private var lastSeen: Int64 = 0
     private var isBusy = false
+    private var damagedBytes = 0
+    private var news: [LineNews] = []
 
     /// So long after lines have come, others are looked for without being told: in that time many gather.
     private static let pause: Int64 = 10_000
@@ -35,6 +37,10 @@ package final class ExchangeLines: LineSource {
         self.rings = rings
         self.bell = bell
         pending = rings.map { _ in 0 }
+        for (index, ring) in rings.enumerated() where ring.discarded > 0 {
+            discard(index, ring.discarded)
+            pending[index] = 0
+        }
     }
 
     package var isAtEnd: Bool { false }
@@ -54,9 +60,13 @@ package final class ExchangeLines: LineSource {
             while bytes.count - pending[index] >= HandoverEntry.headSize {
                 let entry = UnsafeRawBufferPointer(rebasing: bytes[pending[index]...])
                 let length = Int(entry.load(fromByteOffset: HandoverEntry.lengthOffset, as: UInt32.self))
-                guard length >= HandoverEntry.headSize, length <= entry.count,
-                    isRoomy || intake.hasRoom(length, lines: 1, neverWaits: true)
-                else { break }
+                let place = position + UInt64(pending[index])
+                let mark = entry.load(fromByteOffset: HandoverEntry.markOffset, as: UInt64.self)
+                guard mark == HandoverEntry.mark(place), length >= HandoverEntry.headSize, length <= entry.count else {
+                    discard(index, entry.count)
+                    break
+                }
+                guard isRoomy || intake.hasRoom(length, lines: 1, neverWaits: true) else { break }
                 intake.take(exchange: entry, source: source, position: Int64(position) + Int64(pending[index]))
                 pending[index] += length
             }
@@ -66,6 +76,29 @@ package final class ExchangeLines: LineSource {
         bell.await()
         // One that came in between would have told nobody.
         if rings.enumerated().contains(where: { $1.waiting.bytes.count > pending[$0] }) { bell.wake.signal() }
+    }
+
+    /// A power cut can leave a ring that says more than it holds: nothing in the rest of it can be believed.
+    private func discard(_ index: Int, _ count: Int) {
+        damagedBytes += count
+        pending[index] += count
+        news.append(
+            LineNews(
+                .warn, "bytes-lost",
+                [
+                    ("source", .string("proxy")), ("bytes", .integer(count)), ("reason", .string("damaged")),
+                    (
+                        "advice",
+                        .string("a power cut left the handover of exchanges incomplete: see that the disk is sound")
+                    ),
+                ]))
+    }
+
+    package var figures: [(name: String, value: Int)] { [("bytes_lost_damaged", damagedBytes)] }
+
+    package func takeNews() -> [LineNews] {
+        defer { news.removeAll() }
+        return news
     }
 
     /// What is written in the spool survives: the rings may forget it.

@@ -22,7 +22,9 @@ final class FollowedFile {
     /// The last position that was written down.
     var checkpointed: Int64
     private var lastSize: Int64 = 0
-    private var piece: Int?
+    private var piece: Int? { didSet { if (oldValue == nil) != (piece == nil) { isMarkNew = true } } }
+    /// What stands at hand goes on with a line that was handed on without its end.
+    private var isAfterPart = false
     private let disk: any FollowedDisk
 
     init(
@@ -37,7 +39,8 @@ final class FollowedFile {
         self.source = source
         self.file = file
         self.disk = disk
-        piece = Self.isMiddle(of: file, checkpoint.position, disk) ? 1 : nil
+        piece = checkpoint.isInside ? 1 : nil
+        isAfterPart = piece == nil && Self.isMiddle(of: file, checkpoint.position, disk)
     }
 
     /// Whether a line is at hand of which some was handed on already: one that is too long.
@@ -51,7 +54,8 @@ final class FollowedFile {
     deinit { if let file { disk.close(file) } }
 
     var checkpoint: Checkpoint {
-        Checkpoint(path: path, mark: mark, generation: generation, position: checkpointed)
+        Checkpoint(
+            path: path, mark: mark, generation: generation, position: checkpointed, isInside: piece != nil)
     }
 
     /// How many bytes were there at the last look that were not handed on.
@@ -92,6 +96,14 @@ final class FollowedFile {
         _ take: (Span<UInt8>, Int64) -> Bool, _ bury: (Span<UInt8>, Int64, Int, Bool) -> Bool
     ) -> Reading {
         var start = 0
+        if isAfterPart, let first = bytes.first {
+            isAfterPart = false
+            // Only its end had been missing.
+            if first == 0x0A {
+                start = 1
+                position += 1
+            }
+        }
         while start < bytes.count {
             let end = ByteScan.first(0x0A, bytes, start..<bytes.count)
             let line = Span<UInt8>(_unsafeBytes: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
@@ -131,6 +143,7 @@ final class FollowedFile {
         guard ByteScan.first(0x0A, bytes, 0..<count) == count, piece == nil else { return true }
         guard take(Span<UInt8>(_unsafeBytes: bytes), position) else { return false }
         position += Int64(count)
+        isAfterPart = true
         return true
     }
 

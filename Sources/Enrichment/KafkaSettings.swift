@@ -9,9 +9,6 @@ package struct KafkaSettings: Sendable {
     package var key = "user_id"
     package var headers = RecordHeader.usual
     package var cloudEvents = false
-    /// How far back a line's own time may lie to be the record's.
-    package var windowBack: Int64 = 24 * 3_600_000_000
-    package var windowAhead: Int64 = 600_000_000
     package var inFlight = 5000
     /// Whether a topic that is missing is created.
     package var createsTopic = false
@@ -24,6 +21,8 @@ package struct KafkaSettings: Sendable {
         ("enable.idempotence", "true", "retries would change the order of lines"),
         ("acks", "all", "an acknowledged line could be lost with one broker"),
         ("message.timeout.ms", "0", "lines would be given up"),
+        ("delivery.report.only.error", "false", "nobody would know what has arrived"),
+        ("test.mock.num.brokers", "0", "a mock cluster keeps nothing"),
         ("enable.gapless.guarantee", "true", "a refused line would change the order of those behind it"),
     ]
 

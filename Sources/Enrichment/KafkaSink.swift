@@ -33,6 +33,7 @@ package final class KafkaSink: RecordSink {
 
     var descriptor: Int32 { wake.number }
     let isBroken = false
+    let blockedOn: Int32 = -1
     let failureEvent = "kafka-failed"
     let recoveryEvent = "kafka-reached"
     private var hasBegun = false
@@ -107,6 +108,11 @@ package final class KafkaSink: RecordSink {
             }
         }
         return isFatal
+    }
+
+    func close() {
+        producer = nil
+        hasBegun = false
     }
 
     /// Gives the client up; another one is made when there is something to send.

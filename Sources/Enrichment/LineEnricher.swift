@@ -49,6 +49,7 @@ package struct LineEnricher: ~Copyable {
     }
 
     private let reading: LineReading
+    private let ownReading: LineReading
     private let match: LineMatch
     private let matchValue: [UInt8]
     private let drops: Bool
@@ -60,6 +61,7 @@ package struct LineEnricher: ~Copyable {
 
     package init(_ settings: Settings, _ attributor: LineAttributor) {
         reading = LineReading(format: settings.format, key: settings.key, test: settings.match.field)
+        ownReading = LineReading(format: .recommendation, key: settings.key)
         match = settings.match
         if case .field(_, let value) = settings.match { matchValue = Array(value.utf8) } else { matchValue = [] }
         drops = settings.unmatched == .drop
@@ -99,7 +101,8 @@ package struct LineEnricher: ~Copyable {
     package mutating func enrich(
         _ line: Span<UInt8>, stampedBy prefix: String?, attribution: Attribution
     ) -> Result {
-        _ = LineReader.read(line, reading, into: &facts)
+        // Whatever other lines look like, these are made here.
+        _ = LineReader.read(line, ownReading, into: &facts)
         let stamp = prefix.flatMap { attributor.stamp(prefix: $0) }
         let sure = stamp == nil ? .unknown : attribution
         counters.count(.enriched, sure, bytes: line.count)

@@ -95,6 +95,7 @@ package final class LineIntake {
 
     /// Whether everything that was taken is where it belongs, or in the spool.
     var owesNothing: Bool { unburied.isEmpty }
+    var owed: Int64 { Int64(unburied.count) }
 
     // MARK: - Into the spool
 

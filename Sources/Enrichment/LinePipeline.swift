@@ -21,6 +21,9 @@ package final class LinePipeline {
     private var reportedLetters: String?
     private var reportedDamages: UInt64 = 0
     private var quietUntil: Int64 = 0
+    private var lastLines: UInt64 = 0
+    /// Nothing is sent before: there was no room for a dead letter.
+    private var heldUntil: Int64 = 0
     package private(set) var delivered: UInt64 = 0
     package private(set) var resent: UInt64 = 0
     /// By how many lines a source was asked to shed.
@@ -67,10 +70,13 @@ package final class LinePipeline {
             if endsWhenDone, sink.isBroken { break }
             wait()
         }
+        finishSending()
         for source in sources { source.stop(intake) }
         if intake.spool.write() { for source in sources { source.written() } }
-        lost = intake.spool.close()
+        lost = intake.spool.close() + intake.owed
         acknowledge()
+        // Before the memory that its records lie in.
+        sink.close()
         for source in sources where !intake.spool.hasUnsynced && intake.owesNothing { source.spooled() }
         publish()
         tellProblems()
@@ -83,6 +89,7 @@ package final class LinePipeline {
     package var isBroken: Bool { sink.isBroken }
     package var troubles: Int { sources.reduce(0) { $0 + $1.troubles } + Int(clamping: intake.spool.news.lost) }
 
+    package var isEnding: Bool { isStopping.load(ordering: .acquiring) }
     package var counters: LineCounters { intake.enricher.counters }
     /// How many lines are neither delivered nor dead.
     package var waiting: Int64 {
@@ -92,9 +99,20 @@ package final class LinePipeline {
     /// Why the ledger could not be asked, if it ever could not.
     package var ledgerProblem: String? { intake.enricher.problem }
 
+    /// What is on its way gets a moment to arrive, so that it is not sent again after the next start.
+    private func finishSending() {
+        let deadline = Clock.monotonic() + Self.farewell
+        while intake.delivery.onTheirWay > 0, Clock.monotonic() < deadline, !sink.isBroken {
+            _ = Readiness.wait([sink.descriptor], writable: sink.blockedOn, milliseconds: 20)
+            takeEvents()
+        }
+    }
+
+    private static let farewell: Int64 = 1_000_000
+
     /// Whether nothing waits to be delivered.
     private var isEmpty: Bool {
-        intake.delivery.isEmpty && !intake.spool.hasUnsynced && intake.spool.unread == 0
+        intake.delivery.isEmpty && !intake.spool.hasUnsynced && intake.spool.unread == 0 && intake.owesNothing
     }
 
     private func turn() {
@@ -150,6 +168,7 @@ package final class LinePipeline {
     // MARK: - The spool
 
     private func syncSpool() {
+        if intake.spool.news.problem != nil, let nextSync, Clock.monotonic() < nextSync { return }
         if intake.spool.write() { for source in sources { source.written() } }
         guard intake.spool.hasUnsynced else {
             if intake.owesNothing { for source in sources where source.wantsSync { source.spooled() } }
@@ -178,6 +197,10 @@ package final class LinePipeline {
         let intake = intake
         intake.spool.read { found in
             let size = found.record.length
+            // From a time when longer lines were allowed.
+            if !intake.delivery.canEverHold(size) {
+                return bury(found.record, "it is larger than what may be on its way at once (limits.line_bytes)")
+            }
             guard let memory = intake.delivery.reserve(size) else { return false }
             memory.copyMemory(from: found.record.bytes)
             let copy = LineRecord(base: memory.baseAddress.unsafelyUnwrapped)
@@ -195,12 +218,16 @@ package final class LinePipeline {
 
     private func send() {
         let now = Clock.monotonic()
+        guard now >= heldUntil else { return }
         while let (token, record) = intake.delivery.next() {
             switch sink.send(record, token: token) {
             case .sent: intake.delivery.sent(token, now: now)
             case .later: return
             case .refused(let reason):
-                guard bury(record, reason) else { return }
+                guard bury(record, reason) else {
+                    heldUntil = now + Self.retry
+                    return
+                }
                 intake.delivery.settle(token, now: now)
             }
         }
@@ -230,10 +257,13 @@ package final class LinePipeline {
     }
 
     private func refuse(_ token: UInt, _ reason: String, _ now: Int64) {
-        if intake.delivery.isAlone(token), let record = intake.delivery.record(token), bury(record, reason) {
-            intake.delivery.settle(token, now: now)
-            intake.delivery.clearSuspicion()
-            return
+        if intake.delivery.isAlone(token), let record = intake.delivery.record(token) {
+            if bury(record, reason) {
+                intake.delivery.settle(token, now: now)
+                intake.delivery.clearSuspicion()
+                return
+            }
+            heldUntil = now + Self.retry
         }
         resent += 1
         intake.delivery.fail(token, isSuspected: true)
@@ -258,15 +288,18 @@ package final class LinePipeline {
         var due = nextSync ?? .max
         for source in sources { if let at = source.wakeAt { due = min(due, at) } }
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
-        if intake.delivery.hasWaiting { due = min(due, Clock.monotonic() + Self.retry / 10) }
+        if intake.delivery.hasWaiting { due = min(due, max(heldUntil, Clock.monotonic() + Self.retry / 10)) }
         // Room came free in this very turn.
         if intake.delivery.isEmpty, intake.fileMode == .direct, sources.contains(where: { $0.isHeldUp }) {
-            due = min(due, Clock.monotonic() + Self.pause)
+            // Where nothing moves, something must happen elsewhere first.
+            let moves = counters.lines != lastLines
+            lastLines = counters.lines
+            due = min(due, Clock.monotonic() + (moves ? Self.pause : Self.retry / 4))
         }
         let left = due == .max ? -1 : max(0, due - Clock.monotonic() + 999) / 1000
         var descriptors = [wake.number, sink.descriptor]
         for source in sources { descriptors += source.descriptors(intake) }
-        let ready = Readiness.wait(descriptors, milliseconds: Int32(clamping: left))
+        let ready = Readiness.wait(descriptors, writable: sink.blockedOn, milliseconds: Int32(clamping: left))
         if ready[0] { wake.clear() }
     }
 

@@ -109,5 +109,11 @@ package final class PostedLines: LineSource {
         unsynced.removeAll()
     }
 
-    package func stop(_ intake: LineIntake) { while !waiting.isEmpty { end(.noRoom) } }
+    package func stop(_ intake: LineIntake) {
+        waiting += box.bodies.withLock { list in
+            defer { list.removeAll() }
+            return list
+        }
+        while !waiting.isEmpty { end(.noRoom) }
+    }
 }

@@ -4,6 +4,8 @@ import Runtime
 protocol RecordSink: AnyObject {
     /// Becomes readable when there is something to take.
     var descriptor: Int32 { get }
+    /// What must become writable before more can go out; -1 for none.
+    var blockedOn: Int32 { get }
     /// What keeps records from arriving; nil while nothing does.
     var problem: String? { get }
     /// Whether nothing will ever arrive any more.
@@ -23,6 +25,9 @@ protocol RecordSink: AnyObject {
 
     /// Begins anew, after `takeEvents` said so.
     func restart()
+
+    /// Lets go of all records: nobody reads their bytes any more.
+    func close()
 
     /// What a record's line is called everywhere.
     func originText(_ record: LineRecord) -> String
@@ -70,6 +75,7 @@ package final class StreamSink: RecordSink {
     }
 
     var descriptor: Int32 { -1 }
+    var blockedOn: Int32 { isPipe && !buffer.isEmpty ? number : -1 }
 
     func send(_ record: LineRecord, token: UInt) -> Sending {
         guard buffer.count < Self.capacity else { return .later }
@@ -80,29 +86,35 @@ package final class StreamSink: RecordSink {
     }
 
     func takeEvents(_ body: (_ token: UInt, _ outcome: Arrival) -> Void) -> Bool {
-        guard !buffer.isEmpty else { return false }
+        guard !tokens.isEmpty else { return false }
         var written = 0
         while written < buffer.count {
             if isPipe, !Pipes.isWritable(number) { break }
             let end = isPipe ? min(buffer.count, written + Self.pipePiece) : buffer.count
             do throws(SystemError) {
-                try Pipes.writeAll(number, buffer.span.bytes.extracting(written..<end), name)
+                written += try Pipes.writeSome(number, buffer.span.bytes.extracting(written..<end), name)
             } catch {
                 problem = error.description
                 break
             }
-            written = end
-            problem = nil
         }
         buffer.removeFirst(written)
         // A line whose end is not written yet has not arrived, nor has any before it that went with it.
         guard buffer.isEmpty else { return false }
+        if !isPipe {
+            do throws(SystemError) { try RawFile.sync(number, name) } catch {
+                problem = error.description
+                return false
+            }
+        }
+        problem = nil
         for token in tokens { body(token, .arrived) }
         tokens.removeAll(keepingCapacity: true)
         return false
     }
 
     func restart() {}
+    func close() {}
 
     func begin(_ limits: LinePipeline.TopicLimits) {}
 

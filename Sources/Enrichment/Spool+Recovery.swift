@@ -16,6 +16,11 @@ extension Spool {
         }
         var spool = Spool(storage, settings, definitions, generation, found)
         try spool.recover()
+        if spool.news.torn > 0 || !spool.news.setAside.isEmpty {
+            // Numbers may have been lost with what was damaged: none of them is given out again under the same name.
+            do { spool.generation = try makeGeneration() } catch { throw .system(error) }
+            spool.cursor.generation = spool.generation
+        }
         return spool
     }
 
@@ -77,7 +82,7 @@ extension Spool {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SpoolFormat.headSize, alignment: 8)
         defer { buffer.deallocate() }
         for name in names {
-            guard let first = SpoolFormat.first(name: name) else { continue }
+            guard let (first, _) = SpoolFormat.place(name: name) else { continue }
             let file = try storage.open(name)
             let size = try storage.size(of: file)
             let count = try storage.read(file, at: 0, into: buffer)
@@ -99,12 +104,17 @@ extension Spool {
                 }
             }
         }
+        found.segments.sort { left, right in
+            let (one, other) = (SpoolFormat.place(name: left.name), SpoolFormat.place(name: right.name))
+            return (one?.first ?? 0, one?.attempt ?? 0) < (other?.first ?? 0, other?.attempt ?? 0)
+        }
         for index in found.segments.indices.dropLast() { found.segments[index].end = found.segments[index + 1].first }
         return newer
     }
 
     /// Finds the last whole record, and takes away what a crash left behind it.
     private mutating func recover() throws(SpoolError) {
+        try dropUnfinished()
         if let index = segments.indices.last {
             reading.sequence = segments[index].first
             let (end, size) = try scan(segments[index])
@@ -133,6 +143,23 @@ extension Spool {
         news.recovered = next - cursor.sequence
         removeSegmentsBehind()
     }
+
+    /// Segments that were to replace the tail of one before them, and were not finished when the process was killed, are of no use: that
+    /// tail is still there, and longer.
+    private mutating func dropUnfinished() throws(SpoolError) {
+        var best: (index: Int, end: Int64)?
+        for index in segments.indices.suffix(Self.mostUnfinished) {
+            let (end, _) = try scan(segments[index])
+            if end >= best?.end ?? .min { best = (index, end) }
+        }
+        guard let best else { return }
+        do throws(SystemError) {
+            for segment in segments[(best.index + 1)...] { try storage.remove(segment.name) }
+        } catch { throw .system(error) }
+        segments.removeSubrange((best.index + 1)...)
+    }
+
+    private static var mostUnfinished: Int { 4 }
 
     private mutating func removeSegmentsBehind() {
         guard let oldest = segments.first, oldest.end <= cursor.sequence else { return }

@@ -182,7 +182,18 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         unsynced.removeAll(keepingCapacity: unsynced.capacity <= 1 << 20)
         unsyncedCount = 0
         writtenCount = 0
+        removeSuperseded()
         return true
+    }
+
+    /// Segments that failed before anything of them was synced: the last one has it all now.
+    private mutating func removeSuperseded() {
+        for segment in segments.dropLast() where segment.end == segment.first {
+            if reading.segment == segment.name { leave() }
+            try? storage.remove(segment.name)
+        }
+        let last = segments[segments.count - 1].name
+        segments.removeAll { $0.end == $0.first && $0.name != last }
     }
 
     private var isFull: Bool {
@@ -193,10 +204,9 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// Begins a segment with the first record that is not synced; what is not synced is put down anew, with all that it names.
     private mutating func begin() throws(SystemError) {
         let first = synced
-        let name = SpoolFormat.name(first: first)
-        // One that failed before it held a record may be in the way.
-        if segments.last?.name == name { segments.removeLast() }
-        try? storage.remove(name)
+        // One that failed may hold what was written and never synced: it stays until this one has it.
+        let failed = segments.last { $0.first == first }.flatMap { SpoolFormat.place(name: $0.name) }
+        let name = SpoolFormat.name(first: first, attempt: failed.map { $0.attempt + 1 } ?? 0)
         let file = try storage.create(name)
         do throws(SystemError) {
             let head = SpoolFormat.write(SpoolFormat.Head(first: first, generation: generation))
@@ -253,12 +263,19 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     private mutating func giveUpSegment(_ error: SystemError) {
         news.failures += 1
         news.problem = error.description
+        let whole = writtenCount
         writtenCount = 0
         guard let index = segments.indices.last, let file = segments[index].file else { return }
-        // Takes back what it can, so that a full disk has room for what matters.
-        try? storage.truncate(file, to: segments[index].size)
+        // Takes back what was written in part. What was written before stays: if this process is killed before it is written anew, it is
+        // found there.
+        try? storage.truncate(file, to: segments[index].size + whole)
         storage.close(file)
         segments[index].file = nil
+        // One that holds nothing would only be in the way.
+        guard whole == 0, segments[index].end == segments[index].first else { return }
+        if reading.segment == segments[index].name { leave() }
+        try? storage.remove(segments[index].name)
+        segments.removeLast()
     }
 }
 

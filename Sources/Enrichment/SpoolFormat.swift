@@ -10,16 +10,20 @@ enum SpoolFormat {
     static let cursorName = "cursor"
     static let cursorSlots = 2
 
-    /// A segment is named by the number of its first record.
-    static func name(first: Int64) -> String {
+    /// A segment is named by the number of its first record, and by how often one with that was begun before.
+    static func name(first: Int64, attempt: Int = 0) -> String {
         let digits = String(first, radix: 16)
-        return String(repeating: "0", count: max(0, 16 - digits.utf8.count)) + digits + ".segment"
+        return String(repeating: "0", count: max(0, 16 - digits.utf8.count)) + digits
+            + (attempt > 0 ? ".\(attempt)" : "") + ".segment"
     }
 
-    static func first(name: String) -> Int64? {
+    static func place(name: String) -> (first: Int64, attempt: Int)? {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts[1] == "segment", parts[0].utf8.count == 16 else { return nil }
-        return Int64(parts[0], radix: 16)
+        guard parts.count == 2 || parts.count == 3, parts.last == "segment", parts[0].utf8.count == 16,
+            let first = Int64(parts[0], radix: 16)
+        else { return nil }
+        guard parts.count == 3 else { return (first, 0) }
+        return Int(parts[1]).map { (first, $0) }
     }
 
     struct Head {

@@ -8,6 +8,8 @@ package final class StandardInput: LineSource {
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
     /// What was read, and not taken yet for want of room.
     private var held = 0
+    private var start = 0
+    private static let piece = 8 << 10
     private var hasEnded = false
     package private(set) var isAtEnd = false
     package private(set) var troubles = 0
@@ -38,6 +40,7 @@ package final class StandardInput: LineSource {
             guard Readiness.isReadable(number) else { return }
             do throws(SystemError) {
                 held = try Pipes.read(number, into: buffer)
+                start = 0
                 hasEnded = held == 0
             } catch {
                 troubles += 1
@@ -45,10 +48,17 @@ package final class StandardInput: LineSource {
                 hasEnded = true
             }
         }
-        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<held])
-        guard intake.hasRoom(held + cutter.carriedCount, lines: 1 + bytes.count(where: { $0 == 0x0A })) else { return }
-        held = 0
-        cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
+        // In small pieces, so that the last of the room is used too.
+        while held > 0 {
+            let part = UnsafeRawBufferPointer(rebasing: buffer[start..<start + min(held, Self.piece)])
+            guard intake.hasRoom(part.count + cutter.carriedCount, lines: 1 + part.count(where: { $0 == 0x0A })) else {
+                return
+            }
+            cutter.take(part) { piece, line in intake.take(piece, line, from: self) }
+            start += part.count
+            held -= part.count
+        }
+        guard intake.hasRoom(cutter.carriedCount, lines: 1) else { return }
         guard hasEnded else { return }
         isAtEnd = true
         cutter.finish { piece, line in intake.take(piece, line, from: self) }

@@ -184,10 +184,13 @@ extension Worker where Net: ~Copyable {
 
     private mutating func handOver(_ client: End, _ note: UnsafeMutablePointer<ExchangeNote>) {
         guard let ring = notes.ring, let buffer = client.pointee.buffer, let making = notes.making else { return }
+        let position = ring.position
         let idCount = Int(client.pointee.idCount)
-        let most =
-            HandoverEntry.size(idCount: idCount, lineCount: ExchangeNotes.resultOffset + making.resultBytes)
-            + ExchangeNotes.wordsCapacity + 2 * ExchangeNotes.pathCapacity
+        // A comma of the user's takes three bytes, and the path stands there once more.
+        let shown = note.pointee.pathCount + 3 * note.pointee.user.count + note.pointee.variantCount
+        let most = HandoverEntry.size(
+            idCount: idCount,
+            lineCount: shown + note.pointee.bucketCount + note.pointee.resultCount + ExchangeNotes.wordsCapacity)
         guard let entry = ring.reserve(most) else {
             counters.add(.shedLines)
             return
@@ -206,6 +209,7 @@ extension Worker where Net: ~Copyable {
         (entry + HandoverEntry.prefixOffset)
             .copyMemory(from: buffer + BufferPool.suffixOffset, byteCount: HandoverEntry.prefixCount)
         (entry + HandoverEntry.headSize).copyMemory(from: buffer, byteCount: idCount)
+        entry.storeBytes(of: HandoverEntry.mark(position), toByteOffset: HandoverEntry.markOffset, as: UInt64.self)
         ring.commit(size)
         counters.add(.lines)
         making.tellReader()

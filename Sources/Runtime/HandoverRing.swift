@@ -10,6 +10,8 @@ package final class HandoverRing: @unchecked Sendable {
     package let capacity: Int
     private let base: UnsafeMutableRawPointer
     private let data: UnsafeMutableRawPointer
+    /// How many bytes of an earlier process could not be believed.
+    package private(set) var discarded = 0
     /// How many bytes were ever read, and written.
     private let read: UnsafeMutablePointer<Atomic<UInt64>>
     private let written: UnsafeMutablePointer<Atomic<UInt64>>
@@ -52,6 +54,7 @@ package final class HandoverRing: @unchecked Sendable {
         written = (base + 192).bindMemory(to: Atomic<UInt64>.self, capacity: 1)
         if written.pointee.load(ordering: .relaxed) &- read.pointee.load(ordering: .relaxed) > UInt64(capacity) {
             // Nobody wrote that: nothing in it can be believed.
+            discarded = capacity
             read.pointee.store(written.pointee.load(ordering: .relaxed), ordering: .relaxed)
         }
     }
@@ -88,11 +91,17 @@ package final class HandoverRing: @unchecked Sendable {
         return data + Int(tail & UInt64(capacity &- 1))
     }
 
+    /// The place of what is written next among all that ever was.
+    @inline(__always)
+    package var position: UInt64 { written.pointee.load(ordering: .relaxed) }
+
     /// Hands over the first `count` bytes of what was reserved.
     @inline(__always)
     package func commit(_ count: Int) {
         let tail = written.pointee.load(ordering: .relaxed)
-        written.pointee.store(tail &+ UInt64(count), ordering: .releasing)
+        precondition(count <= capacity, "an entry is larger than the ring")
+        // In one order with what the reader says of its waiting: or the last entry would lie until another comes.
+        written.pointee.store(tail &+ UInt64(count), ordering: .sequentiallyConsistent)
     }
 
     // MARK: - The one who reads
@@ -100,7 +109,7 @@ package final class HandoverRing: @unchecked Sendable {
     /// What was handed over and not taken yet, and its place among all that ever was.
     package var waiting: (bytes: UnsafeRawBufferPointer, position: UInt64) {
         let head = read.pointee.load(ordering: .relaxed)
-        let count = Int(written.pointee.load(ordering: .acquiring) &- head)
+        let count = Int(written.pointee.load(ordering: .sequentiallyConsistent) &- head)
         return (UnsafeRawBufferPointer(start: data + Int(head & UInt64(capacity &- 1)), count: count), head)
     }
 
@@ -123,6 +132,10 @@ package enum HandoverEntry {
     package static let idCountOffset = 6
     package static let lineCountOffset = 8
     package static let prefixOffset = 12
+    package static let markOffset = 24
+
+    /// What stands in an entry at this place, and in nothing that a crash left there.
+    package static func mark(_ position: UInt64) -> UInt64 { position ^ 0x636F_6C6F_7068_6F6E }
 
     package static func size(idCount: Int, lineCount: Int) -> Int { (headSize + idCount + lineCount + 7) & ~7 }
 }

@@ -44,6 +44,14 @@ package enum Pipes {
         return poll(&polled, 1, 0) > 0
     }
 
+    /// Writes what fits now; how many bytes that were.
+    package static func writeSome(_ number: Int32, _ bytes: RawSpan, _ name: String) throws(SystemError) -> Int {
+        let count = bytes.withUnsafeBytes { part in retrying { Glibc.write(number, part.baseAddress, part.count) } }
+        if count >= 0 { return count }
+        guard errno == EAGAIN else { throw SystemError("write", name) }
+        return 0
+    }
+
     private static func wait(_ number: Int32, _ event: Int32) {
         var polled = pollfd(fd: number, events: Int16(event), revents: 0)
         _ = poll(&polled, 1, -1)

@@ -29,6 +29,26 @@ package enum RawFile {
         return number
     }
 
+    /// Opens a file to append lines to. Where a crash has left half a line, that is ended first.
+    package static func openLines(_ path: String) throws(SystemError) -> Int32 {
+        let number = try open(path, .createIfMissing)
+        let size = try size(of: number, path)
+        if size > 0 {
+            var last: UInt8 = 0
+            _ = try withUnsafeMutableBytes(of: &last) { buffer throws(SystemError) in
+                try read(number, at: size - 1, into: buffer, path)
+            }
+            if last != 0x0A {
+                var end: UInt8 = 0x0A
+                try withUnsafeBytes(of: &end) { bytes throws(SystemError) in
+                    try write(number, at: size, bytes, path)
+                }
+            }
+        }
+        close(number)
+        return try open(path, .append)
+    }
+
     package static func status(of number: Int32, _ path: String) throws(SystemError) -> FileStatus {
         var status = stat()
         guard fstat(number, &status) == 0 else { throw SystemError("examine", path) }

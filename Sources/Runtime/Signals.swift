@@ -63,9 +63,10 @@ package enum Readiness {
     package static func isReadable(_ descriptor: Int32) -> Bool { wait([descriptor], milliseconds: 0)[0] }
 
     /// Returns which of `descriptors` are readable; none after `milliseconds`.
-    package static func wait(_ descriptors: [Int32], milliseconds: Int32) -> [Bool] {
+    package static func wait(_ descriptors: [Int32], writable: Int32 = -1, milliseconds: Int32) -> [Bool] {
         var polled = descriptors.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        if writable >= 0 { polled.append(pollfd(fd: writable, events: Int16(POLLOUT), revents: 0)) }
         let count = poll(&polled, nfds_t(polled.count), milliseconds)
-        return count > 0 ? polled.map { $0.revents != 0 } : descriptors.map { _ in false }
+        return count > 0 ? polled.prefix(descriptors.count).map { $0.revents != 0 } : descriptors.map { _ in false }
     }
 }

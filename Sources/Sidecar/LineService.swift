@@ -2,6 +2,7 @@ import Enrichment
 import Kafka
 import Provenance
 import Runtime
+import Synchronization
 
 /// Everything between the sources of lines and where they go, put together: the instance's directory, spool, dead letters, sink.
 package final class LineService: @unchecked Sendable {
@@ -11,6 +12,7 @@ package final class LineService: @unchecked Sendable {
     private let settings: LineSettings
     private let properties: KafkaProperties
     private let tell: (LineNews) -> Void
+    private let isTopicKnown = Atomic<Bool>(false)
 
     /// The instance's directory, which nobody else may have.
     package static func openInstance(_ dataDirectory: String, _ name: String) throws(SidecarError) -> Instance {
@@ -47,6 +49,13 @@ package final class LineService: @unchecked Sendable {
     ) throws(SidecarError) {
         self.settings = settings
         self.tell = tell
+        guard settings.deadLetterBytes >= 16 * settings.intake.lineLimit else {
+            throw .setting(
+                SettingError(
+                    key: "--dead-letters-bytes",
+                    reason:
+                        "must be at least 16 times --limits-line-bytes: \(Units.text(16 * settings.intake.lineLimit))"))
+        }
         if destination == .kafka, settings.kafka.brokers.isEmpty {
             throw .setting(SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
         }
@@ -94,7 +103,7 @@ package final class LineService: @unchecked Sendable {
         guard case .file(let path) = destination else {
             return StreamSink(Pipes.standardOutput, "standard output", definitions)
         }
-        let number = try system { () throws(SystemError) in try RawFile.open(path, .append) }
+        let number = try system { () throws(SystemError) in try RawFile.openLines(path) }
         return StreamSink(number, path, definitions)
     }
 
@@ -159,9 +168,26 @@ package final class LineService: @unchecked Sendable {
 
     // MARK: - The topic
 
+    /// Asks the brokers until one answers, once in a while: limits and a missing topic matter whenever they come.
+    package func watchTopic() {
+        guard kafka != nil, let pause = try? Wake() else { return }
+        var isFirst = true
+        while !isTopicKnown.load(ordering: .relaxed), !pipeline.isEnding {
+            if !isFirst { _ = Readiness.wait([pause.number], milliseconds: Self.topicPause) }
+            do throws(SidecarError) {
+                if let refusal = try checkTopic(isFirst: isFirst) {
+                    tell(LineNews(.warn, "kafka-topic", [("reason", .string(refusal))]))
+                }
+            } catch { tell(LineNews(.warn, "kafka-topic", [("reason", .string(error.description))])) }
+            isFirst = false
+        }
+    }
+
+    private static let topicPause: Int32 = 5000
+
     /// Asks the brokers about the topic, and tells what contradicts the settings. Nil when lines can be sent, or when no broker answers
     /// and they wait; else why not. It takes some seconds where nobody answers.
-    package func checkTopic() throws(SidecarError) -> String? {
+    package func checkTopic(isFirst: Bool = true) throws(SidecarError) -> String? {
         guard kafka != nil else {
             pipeline.begin(LinePipeline.TopicLimits())
             return nil
@@ -173,12 +199,15 @@ package final class LineService: @unchecked Sendable {
         switch outcome {
         case .found(_, let limits, let warnings):
             for warning in warnings { tell(LineNews(.warn, "kafka-topic", [("reason", .string(warning))])) }
+            isTopicKnown.store(true, ordering: .relaxed)
             pipeline.begin(limits)
             return nil
         case .missing(let reason), .refused(let reason):
+            isTopicKnown.store(true, ordering: .relaxed)
             pipeline.begin(LinePipeline.TopicLimits())
             return reason
         case .unreachable(let reason):
+            guard isFirst else { return nil }
             tell(
                 LineNews(
                     .warn, "kafka-unreachable",
@@ -205,6 +234,9 @@ package final class LineService: @unchecked Sendable {
     /// Runs the pipeline until it is done, or a signal ends it. True when nothing was left undone.
     package func run(until signals: borrowing Signals) throws(SidecarError) -> Bool {
         let done = try system { () throws(SystemError) in try Wake() }
+        if kafka != nil, !isTopicKnown.load(ordering: .relaxed) {
+            _ = try system { () throws(SystemError) in try Threads.start("topic") { self.watchTopic() } }
+        }
         let thread = try start(onEnd: { done.signal() })
         while true {
             let ready = Readiness.wait([done.number, signals.number], milliseconds: -1)

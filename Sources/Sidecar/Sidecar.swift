@@ -205,16 +205,9 @@ package struct Sidecar: ~Copyable {
 
     private borrowing func startLines() throws(SidecarError) -> ThreadBox? {
         guard let lines else { return nil }
-        let log = log
         // Nobody waits for it: it takes its time where no broker answers, and meanwhile lines go into the spool.
         _ = try Self.system { () throws(SystemError) in
-            try Threads.start("topic") {
-                do throws(SidecarError) {
-                    if let refusal = try lines.checkTopic() {
-                        log.write(.error, "kafka-topic", [("reason", .string(refusal))])
-                    }
-                } catch { log.write(.warn, "kafka-topic", [("reason", .string(error.description))]) }
-            }
+            try Threads.start("topic") { lines.watchTopic() }
         }
         return ThreadBox(try lines.start())
     }

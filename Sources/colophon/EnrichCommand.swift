@@ -32,7 +32,8 @@ extension Command {
         ],
         run: enrich)
 
-    private static let enrichKeys = SettingKey.lines
+    /// It has no listener of its own.
+    private static let enrichKeys = SettingKey.lines.filter { $0.name != "logs.http" }
 
     /// A key of `logs` goes without that word too.
     private static func option(_ key: SettingKey) -> Option {
@@ -70,6 +71,9 @@ extension Command {
                     "--to takes kafka://HOST:PORT/TOPIC, stdout or file:PATH, not \"\(values[0].onOneLine)\"")
             }
             try apply(key, values, to: &settings, arguments)
+        }
+        guard !arguments.has("once") || !settings.lines.files.isEmpty else {
+            throw arguments.usage("--once goes with --files")
         }
         let index = try Lookup.index(arguments)
         let destination = settings.lines.destination(otherwise: .standardOutput)
@@ -126,7 +130,6 @@ extension Command {
         let directory = try arguments.dataDirectory(for: .change)
         let name = arguments.value("instance") ?? "enrich"
         let once = arguments.has("once")
-        guard !once || !settings.lines.files.isEmpty else { throw arguments.usage("--once goes with --files") }
         let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
         do throws(SidecarError) {
             let service = try LineService(

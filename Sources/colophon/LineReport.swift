@@ -51,7 +51,11 @@ struct LineReport {
         if let delivered {
             parts.append("\(Figures.grouped(Int64(clamping: delivered))) delivered")
             if lost > 0 { parts.append("\(Figures.grouped(lost)) LOST, for the disk took them not") }
-            if waiting > 0 { parts.append("\(Figures.grouped(waiting)) wait in the spool for the next start") }
+            if waiting > 0 {
+                parts.append(
+                    "\(Figures.grouped(waiting)) are not delivered: they wait in the spool, or in their files, for the next start"
+                )
+            }
         }
         if let problem { parts.append("the ledger could not always be asked: \(problem.onOneLine)") }
         return parts.joined(separator: "; ")

@@ -228,7 +228,9 @@ struct FileTests {
         return problems
     }
 
-    @Test("no line is lost or out of order, through rotation, truncation, removal, reused inodes and kills", arguments: 0..<4)
+    @Test(
+        "no line is lost or out of order, through rotation, truncation, removal, reused inodes and kills",
+        arguments: 0..<4)
     func follows(shard: Int) throws {
         let seeds = Seeds.some(120)
         for (index, seed) in seeds.enumerated() where seeds.count == 1 ? shard == 0 : index % 4 == shard {

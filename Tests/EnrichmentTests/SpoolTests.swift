@@ -229,6 +229,8 @@ struct SpoolTests {
         var acknowledged: Int64 = 0
         var serial = 0
         var isCursorOld = false
+        /// Up to where everything was written once: no kill may take it.
+        var writtenUpTo: Int64 = 0
         var spool = try open(disk)
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 8)
         defer { memory.deallocate() }
@@ -259,9 +261,12 @@ struct SpoolTests {
                 guard spool.hasRoom(for: text.utf8.count) else { break }
                 let source = spool.definitions.source(Array("s\(chance.draw(3))".utf8))
                 owed[spool.append(record(text, source: source, in: memory))] = (text, false)
-            case 8..<11: spool.write()
+            case 8..<11: if spool.write() { writtenUpTo = spool.next }
             case 11..<14:
-                if spool.sync() { for key in owed.keys { owed[key]?.isSynced = true } }
+                if spool.sync() {
+                    writtenUpTo = spool.next
+                    for key in owed.keys { owed[key]?.isSynced = true }
+                }
             case 14..<17:
                 let found = readAll(&spool)
                 note(found, spool.generation)
@@ -277,14 +282,14 @@ struct SpoolTests {
                 disk.syncFaults = chance.percent(50) ? 30 : 0
             default:
                 guard chance.percent(25) else { break }
-                disk.writeFaults = 0
-                disk.syncFaults = 0
                 let isPower = chance.percent(50)
                 // A kill leaves what was written; only what was never written is gone with the process.
-                let isWritten = spool.write()
-                let lastWritten = isWritten ? spool.next : spool.synced
+                let lastWritten = max(writtenUpTo, spool.synced)
                 if isPower { disk.cutPower() } else { disk.kill() }
+                disk.writeFaults = 0
+                disk.syncFaults = 0
                 spool = try open(disk)
+                writtenUpTo = spool.next
                 let found = readAll(&spool)
                 for key in owed.keys.sorted() where !isPower && key < lastWritten || owed[key]?.isSynced == true {
                     if !found.contains(where: { $0.sequence == key && $0.text == owed[key]?.text }) {

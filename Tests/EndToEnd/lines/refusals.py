@@ -9,6 +9,11 @@ from harness import Colophon, Upstream, ok  # noqa: E402
 skip_without_broker()
 
 
+def is_spooled(at, lines):
+    """Whether so many lines of ours lie in the spool: each takes more than 300 bytes there."""
+    return sum(p.stat().st_size for p in (at.instance() / "spool").glob("*.segment")) > 300 * lines
+
+
 def dead_letters(at, name="enrich"):
     path = at.instance(name) / "dead-letters" / "dead-letters.jsonl"
     return [json.loads(text) for text in path.read_text().splitlines()]
@@ -23,13 +28,13 @@ def test_a_broker_that_does_not_answer_is_named_and_lines_wait(kafka):
         said = []
         while "advice" not in "".join(said):
             said.append(process.stderr.readline())
-        wait_until(lambda: any(p.stat().st_size > 10_000 for p in (at.instance() / "spool").glob("*.segment")), "a spool")
+        wait_until(lambda: is_spooled(at, 100), "the lines in the spool")
         process.terminate()
         said += process.stderr.readlines()
         assert process.wait(PATIENCE) == 1
         text = "".join(said)
         assert "no broker at 127.0.0.1:1 answers (kafka.brokers)" in text, text
-        assert "100 wait in the spool for the next start" in text, text
+        assert "100 are not delivered" in text, text
         _, err = at.run("--to", f"kafka://{kafka.address}/{topic}")
         assert "spool-recovered lines=100" in err, err
     assert check_all(kafka.read(topic, 100), range(100)) == 0
@@ -63,6 +68,7 @@ def test_passwords_are_needed_and_never_shown(kafka):
             assert text, said
             said += text
         assert "_AUTHENTICATION" in said and "no broker at" in said, said
+        wait_until(lambda: is_spooled(at, 1), "the line in the spool")
         process.terminate()
         said += process.stderr.read()
         process.wait(PATIENCE)
@@ -100,7 +106,7 @@ def test_records_that_nobody_takes_are_dead_alone_and_the_others_keep_their_orde
         process = at.enrich("--to", f"kafka://127.0.0.1:1/{topic}")
         process.stdin.write("".join(line(n, milliseconds=old if n % 100 == 50 else None) + "\n" for n in range(300)))
         process.stdin.flush()
-        wait_until(lambda: any(p.stat().st_size > 60_000 for p in (at.instance() / "spool").glob("*.segment")), "a spool")
+        wait_until(lambda: is_spooled(at, 300), "the lines in the spool")
         process.terminate()
         process.communicate()
         _, err = at.run("--to", f"kafka://{kafka.address}/{topic}", text=line(300) + "\n", status=1)
@@ -150,6 +156,23 @@ def test_a_topic_that_is_deleted_while_lines_flow_stops_nobody(kafka):
         _, err = process.communicate(timeout=2 * PATIENCE)
         assert process.returncode == 0, err
     assert check_all(kafka.read(topic, 1), range(1990, 2000)) >= 0
+
+
+def test_it_ends_well_when_it_is_asked_to_under_load(kafka):
+    topic = kafka.create()
+    with Place() as at:
+        file = at.path / "a.log"
+        file.write_text("".join(line(n) + "\n" for n in range(300_000)))
+        to = ["--to", f"kafka://{kafka.address}/{topic}", "--files", str(file)]
+        for round in range(4):
+            process = at.enrich(*to)
+            seen = kafka.read(topic, 1 + round * 20_000)
+            process.terminate()
+            _, err = process.communicate(timeout=PATIENCE)
+            assert process.returncode in (0, 1) and "delivered" in err, (process.returncode, err)
+        _, err = at.run(*to, "--once")
+        # What was on its way when it was asked to end arrived first: nothing is sent twice.
+        assert check_all(kafka.read(topic, 300_000), range(300_000)) == 0
 
 
 def test_one_instance_has_one_user(kafka):
@@ -206,6 +229,16 @@ def test_once_reads_everything_and_its_last_line(kafka):
         assert out.splitlines() == [str(n) for n in range(100_000)] + ["last"], (len(out.splitlines()), err)
         out, err = at.run("--files", str(file), "--once")
         assert out == "", out
+        with open(file, "a") as more:
+            more.write("\nmore\n")
+        out, err = at.run("--files", str(file), "--once")
+        assert out == "more\n" and not dead_letters(at), out
+        torn = at.path / "torn"
+        torn.write_text("half a li")
+        at.run("--files", str(file), "--once", "--instance", "third", "--to", f"file:{torn}")
+        assert torn.read_text().startswith("half a li\n0\n1\n")
+        slow = at.enrich("--files", str(file), "--once", "--instance", "fourth", stdout=subprocess.PIPE)
+        assert len(slow.communicate(timeout=PATIENCE)[0].splitlines()) == 100_002
         process = at.enrich("--files", str(file), "--once", "--instance", "other", stdout=open("/dev/full", "w"))
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1 and "standard output" in err, err
