@@ -117,7 +117,8 @@ package final class FileSource: LineSource {
         let reading = file.read(
             into: buffer, now: now, lineLimit: lineLimit,
             { line, position in
-                intake.take(line, source: file.source, owner: file.owner, position: position)
+                intake.take(
+                    line, source: file.source, owner: file.owner, position: position, isLastChance: file.isUnlinked)
             },
             bury: { line, position, piece, isLast in
                 intake.bury(line, source: file.source, position: position, piece: piece, isLast: isLast)
@@ -143,7 +144,8 @@ package final class FileSource: LineSource {
     /// False while its last line finds no room.
     private func finish(_ file: FollowedFile, _ intake: LineIntake) -> Bool {
         let isTaken = file.finishLine(into: buffer) { line, position in
-            intake.take(line, source: file.source, owner: file.owner, position: position)
+            intake.take(
+                line, source: file.source, owner: file.owner, position: position, isLastChance: file.isUnlinked)
         }
         if isTaken { file.finish() }
         return isTaken
@@ -227,9 +229,10 @@ package final class FileSource: LineSource {
         if !file.isRotated {
             file.isRotated = true
             rotations += 1
-            // Once it is gone, what was read of it can be read nowhere again.
-            if place == nil { intake.secure(owner: file.owner) }
         }
+        file.isUnlinked = place == nil && disk.state(of: directory) != nil
+        // Once it is gone, what was read of it can be read nowhere again.
+        if file.isUnlinked { intake.secure(owner: file.owner) }
         guard file.isFinished else { return }
         if let place, let state = disk.state(of: place) {
             // A server may write to it until it reopens its log.

@@ -15,6 +15,8 @@ final class FollowedFile {
     private(set) var file: Int32?
     /// Whether its name leads to another file now, or to none.
     var isRotated = false
+    /// No name leads to it any more: it is gone when it is closed.
+    var isUnlinked = false
     /// When nothing new was found in it for the first time since something was; nil while there is more.
     private(set) var quietSince: Int64?
     /// Everything in it is delivered, and nobody seems to write to it.

@@ -202,7 +202,9 @@ package final class KafkaSink: RecordSink {
         producer.add(header: "ce_source", UnsafeRawBufferPointer(rebasing: scratch[start..<used]))
         let time = record.lineTime == LineRecord.noTime ? record.milliseconds * 1000 : record.lineTime
         producer.add(header: "ce_time", text(Instant(microseconds: time).description, &used))
-        producer.add(header: "content-type", text("text/plain; charset=utf-8", &used))
+        let isJSON = record.value.first == UInt8(ascii: "{")
+        producer.add(
+            header: "content-type", text(isJSON ? "application/json" : "text/plain; charset=utf-8", &used))
     }
 
     func originText(_ record: LineRecord) -> String {

@@ -102,7 +102,10 @@ package struct LineEnricher: ~Copyable {
         _ line: Span<UInt8>, stampedBy prefix: String?, attribution: Attribution
     ) -> Result {
         // Whatever other lines look like, these are made here.
-        _ = LineReader.read(line, ownReading, into: &facts)
+        if !LineReader.read(line, ownReading, into: &facts) {
+            // With a user or a path that no reader of these expects: then it is text.
+            _ = LineReader.read(line, LineReading(format: .text), into: &facts)
+        }
         let stamp = prefix.flatMap { attributor.stamp(prefix: $0) }
         let sure = stamp == nil ? .unknown : attribution
         counters.count(.enriched, sure, bytes: line.count)

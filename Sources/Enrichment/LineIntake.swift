@@ -196,8 +196,11 @@ package final class LineIntake {
     func returnOwner(_ owner: Int) { freeOwners.append(owner) }
 
     /// Takes a line that its source can hand on again; false when there is no room for it now.
-    func take(_ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64) -> Bool {
-        switch fileMode {
+    func take(
+        _ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64, isLastChance: Bool = false
+    ) -> Bool {
+        // A file that is gone can be read only as long as it is open here.
+        switch isLastChance && fileMode == .direct ? .spool : fileMode {
         case .wait: return false
         case .direct: return deliver(line, source: source, owner: owner, position: position)
         case .spool:

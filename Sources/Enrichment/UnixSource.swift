@@ -57,6 +57,13 @@ package final class UnixSource: LineSource {
         intake.hasRoom(buffer.count, lines: Self.usualLines, neverWaits: listener.isDatagram)
     }
 
+    package var figures: [(name: String, value: Int)] {
+        [
+            ("connections", connections.count), ("shed_datagrams", Int(shed)), ("overlong_datagrams", Int(cut)),
+            ("refused_connections", Int(refusedConnections)),
+        ]
+    }
+
     package func takeNews() -> [LineNews] {
         if shed + cut > reportedShed {
             news.append(

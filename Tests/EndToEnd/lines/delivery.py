@@ -185,14 +185,16 @@ def test_the_proxy_makes_lines_of_recommendations(kafka):
             return False
         return ok(connection, head, rest)
     with Upstream(behave) as upstream:
-        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--kafka-headers", "all") as colophon:
+        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--kafka-headers", "all",
+                      # Whatever other lines look like, these are made here.
+                      "--logs-format", "json") as colophon:
             ids = {}
             for path in ["/recommend/1", "/recommend/2?secret=1", "/recommend/3", "/other", "/recommend/4/x",
-                         "/recommend/5,model_version=evil", "/recommend/6", "/recommend/7"]:
+                         "/recommend/5,model_version=evil", "/recommend/6", "/recommend/7", "/recommend/" + "," * 1000]:
                 ids[path] = colophon.get(path).one("X-Request-Id")
             colophon.exchange(b"GET /recommend/8 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-            records = kafka.read(topic, 7)
-            assert colophon.totals()["lines"] == 7 and colophon.totals()["shed_lines"] == 0
+            records = kafka.read(topic, 8)
+            assert colophon.totals()["lines"] == 8 and colophon.totals()["shed_lines"] == 0
     texts = [re.sub(r", \d+ ms, model_version=m1, .*", "", record.text).split(",", 1)[1] for record in records]
     assert texts == [
         '1,recommendation request /recommend/1, status 200, variant=als_model, bucket=0.5, result: {"movies":["a","b \u00e9"]}',
@@ -201,6 +203,7 @@ def test_the_proxy_makes_lines_of_recommendations(kafka):
         "5%2Cmodel_version=evil,recommendation request /recommend/5,model_version=evil, status 200",
         "6,recommendation request /recommend/6, status 200, result: " + "x" * 4096,
         "7,recommendation request /recommend/7, status 200",
+        "%2C" * 1000 + ",recommendation request /recommend/" + "," * 1000 + ", status 200",
         "8,recommendation request /recommend/8, status 200"], texts
     for record, path in zip(records, ["/recommend/1", "/recommend/2?secret=1", "/recommend/3"]):
         assert record.headers["request_id"] == ids[path] and record.headers["attribution"] == "inferred"
