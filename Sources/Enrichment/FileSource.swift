@@ -27,6 +27,7 @@ package final class FileSource: LineSource {
     /// There are more files than are followed at once.
     private var isCrowded = false
     private var wasCrowded = false
+    private var reportedProblem: String?
     package private(set) var troubles = 0
     /// Bytes that were truncated before they were read.
     package private(set) var bytesLost: Int64 = 0
@@ -89,6 +90,18 @@ package final class FileSource: LineSource {
     }
 
     package func takeNews() -> [LineNews] {
+        if (checkpoints.problem == nil) != (reportedProblem == nil) {
+            reportedProblem = checkpoints.problem
+            if let reportedProblem {
+                news.append(
+                    LineNews(
+                        .warn, "checkpoint-failed",
+                        [
+                            ("reason", .string(reportedProblem)),
+                            ("effect", .string("until it can be written, a restart sends lines again")),
+                        ]))
+            }
+        }
         defer { news.removeAll() }
         return news
     }

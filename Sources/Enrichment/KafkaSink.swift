@@ -16,7 +16,6 @@ package final class KafkaSink: RecordSink {
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 1024, alignment: 8)
     /// What the brokers or the client last complained of; nil since a record has arrived.
     package private(set) var problem: String?
-    private(set) var restarts: UInt64 = 0
 
     package init(
         _ settings: KafkaSettings, _ properties: KafkaProperties, _ definitions: Definitions, instance: String
@@ -61,7 +60,7 @@ package final class KafkaSink: RecordSink {
         case .taken: return .sent
         case .full: return .later
         case .refused(let code):
-            if KafkaError.verdict(code) == .recordRefused { return .refused(reason: Self.words(code)) }
+            if KafkaError.refusesRecord(code) { return .refused(reason: Self.words(code)) }
             note(KafkaError.reason(code), KafkaError.name(code))
             return .later
         }
@@ -97,14 +96,13 @@ package final class KafkaSink: RecordSink {
                     body(token, .arrived)
                 } else {
                     note(KafkaError.reason(code), KafkaError.name(code))
-                    let isRefused = KafkaError.verdict(code) == .recordRefused
+                    let isRefused = KafkaError.refusesRecord(code)
                     body(token, isRefused ? .refused(reason: Self.words(code)) : .failed)
                 }
             case .failed(let error):
                 // That nobody is there is less than why.
                 if problem == nil || !error.isGeneral { note(error.reason, error.name) }
                 if error.isFatal { isFatal = true }
-            case .statistics: break
             }
         }
         return isFatal
@@ -118,7 +116,6 @@ package final class KafkaSink: RecordSink {
     /// Gives the client up; another one is made when there is something to send.
     func restart() {
         producer = nil
-        restarts += 1
     }
 
     // MARK: - Headers

@@ -26,27 +26,14 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
 
     package var description: String { "\(reason) (\(name))" }
 
-    /// What the error says about a record that was to be written.
-    package enum Verdict: Sendable {
-        /// Nobody will ever take this one.
-        case recordRefused
-        /// The topic takes no records from us, until somebody changes that.
-        case topicRefused
-        /// It may be taken another time.
-        case mayPass
-    }
-
-    package static func verdict(_ code: Int32) -> Verdict {
+    /// Whether nobody will ever take the record that this was said of; all other errors may pass.
+    package static func refusesRecord(_ code: Int32) -> Bool {
         switch rd_kafka_resp_err_t(rawValue: code) {
-        case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_INVALID_MSG,
-            RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_INVALID_RECORD,
+        case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_INVALID_MSG, RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE,
+            RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_INVALID_RECORD,
             RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-            .recordRefused
-        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
-            RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-            RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-            .topicRefused
-        default: .mayPass
+            true
+        default: false
         }
     }
 

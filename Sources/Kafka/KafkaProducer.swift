@@ -18,8 +18,6 @@ package final class KafkaProducer {
         /// `code` is 0 when the brokers have it.
         case delivered(token: UInt, code: Int32)
         case failed(KafkaError)
-        /// A report in JSON.
-        case statistics(String)
     }
 
     /// What a call of `produce` came to.
@@ -33,7 +31,7 @@ package final class KafkaProducer {
     /// `properties` must not contradict what a producer here relies on. `wake` is written to when there are events.
     package init(_ properties: KafkaProperties, topic name: String, wake: Int32) throws(KafkaError) {
         var handle = try properties.makeHandle()
-        rd_kafka_conf_set_events(handle.raw, Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS))
+        rd_kafka_conf_set_events(handle.raw, Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR))
         rd_kafka_conf_set_log_cb(handle.raw, nil)
         var text = [CChar](repeating: 0, count: 512)
         guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
@@ -128,7 +126,6 @@ package final class KafkaProducer {
                         .delivered(
                             token: UInt(bitPattern: message.pointee._private), code: message.pointee.err.rawValue))
                 }
-            case RD_KAFKA_EVENT_STATS: body(.statistics(String(cString: rd_kafka_event_stats(event))))
             case RD_KAFKA_EVENT_ERROR: body(.failed(error(of: event)))
             default: break
             }
@@ -147,9 +144,6 @@ package final class KafkaProducer {
             original, reason: String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self),
             isFatal: true)
     }
-
-    /// How many records wait in the client or are on their way.
-    package var outstanding: Int { Int(rd_kafka_outq_len(client)) }
 
     // MARK: - The topic
 

@@ -14,8 +14,6 @@ package struct KafkaProperties: Sendable {
         }
     }
 
-    package var names: [String] { pairs.map(\.name) }
-
     /// Whether a property's value must never be shown.
     package static func isSecret(_ name: String) -> Bool {
         let words = ["password", "secret", "jaas", "key.pem", "oauthbearer.config", "certificate.pem", "token"]
