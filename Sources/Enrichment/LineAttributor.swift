@@ -26,6 +26,7 @@ package final class LineAttributor {
 
     /// A manifest's life in one variant, as far as it is known; or a time in which nothing was live.
     private final class Live {
+        let variant: String?
         /// The variant as lines spell it.
         let name: [UInt8]
         /// Nil where nothing was live.
@@ -35,8 +36,11 @@ package final class LineAttributor {
         /// Whether another manifest was live before.
         let hasPrevious: Bool
 
-        init(_ name: [UInt8], _ stamp: LineStamp?, from: Instant, until: Instant?, hasPrevious: Bool) {
+        init(
+            _ name: [UInt8], _ variant: String?, _ stamp: LineStamp?, from: Instant, until: Instant?, hasPrevious: Bool
+        ) {
             self.name = name
+            self.variant = variant
             self.stamp = stamp
             self.from = from
             self.until = until
@@ -50,6 +54,9 @@ package final class LineAttributor {
     private let settings: Settings
     /// The proxy's own record of an exchange, by its request id.
     private let records: (any ExchangeRecords)?
+    /// The variants whose pointer names something that is not active: their servers may have moved on already.
+    private let moving: () -> [String]
+    private var movingNow: [String] = []
     private var revision: Int64 = -1
     private var stamps: [Digest: LineStamp] = [:]
     private var byName: [ByteKey: [LineStamp]] = [:]
@@ -68,8 +75,10 @@ package final class LineAttributor {
     private static let mostCandidates = 20
 
     package init(
-        _ index: any ManifestIndex, _ settings: Settings = Settings(), records: (any ExchangeRecords)? = nil
+        _ index: any ManifestIndex, _ settings: Settings = Settings(), records: (any ExchangeRecords)? = nil,
+        moving: @escaping () -> [String] = { [] }
     ) {
+        self.moving = moving
         self.index = index
         self.settings = settings
         self.records = records
@@ -77,6 +86,7 @@ package final class LineAttributor {
 
     /// Forgets what was remembered if the index changed since: called between pieces of a long input.
     package func refresh() {
+        movingNow = moving()
         let current: Int64
         do { current = try index.revision() } catch {
             note(error)
@@ -248,17 +258,21 @@ package final class LineAttributor {
             variants[key] = .some(variant)
         }
         guard let variant, let first = try index.firstLive(variant: variant) else {
-            return Live(name, nil, from: forever, until: nil, hasPrevious: false)
+            return Live(name, nil, nil, from: forever, until: nil, hasPrevious: false)
         }
         guard first <= time, let (indexed, interval) = try index.live(variant: variant, at: time) else {
-            return Live(name, nil, from: forever, until: first, hasPrevious: false)
+            return Live(name, variant, nil, from: forever, until: first, hasPrevious: false)
         }
         let stamp = stamp(indexed.manifest)
-        return Live(name, stamp, from: interval.from, until: interval.until, hasPrevious: first < interval.from)
+        return Live(
+            name, variant, stamp, from: interval.from, until: interval.until, hasPrevious: first < interval.from)
     }
 
     /// A line near an activation may be of either side.
     private func sureness(_ live: Live, _ facts: borrowing LineFacts) -> Attribution {
+        if !movingNow.isEmpty, live.until == nil, let variant = live.variant, movingNow.contains(variant) {
+            return .unknown
+        }
         guard let time = facts.time else { return .inferred }
         let reach = settings.skew + facts.duration
         let sinceStart = time.microseconds &- live.from.microseconds

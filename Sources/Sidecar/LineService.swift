@@ -44,7 +44,8 @@ package final class LineService: @unchecked Sendable {
     /// Opens the spool and everything else. `tell` is called by the thread that runs the pipeline.
     package init(
         _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
-        instance: Instance, endsWhenDone: Bool, tell: @escaping (LineNews) -> Void,
+        instance: Instance, endsWhenDone: Bool, moving: @escaping () -> [String] = { [] },
+        tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {
         self.settings = settings
@@ -71,7 +72,7 @@ package final class LineService: @unchecked Sendable {
         var limits = Delivery.Limits()
         limits.records = settings.kafka.inFlight
         limits.bytes = max(8 << 20, 4 * settings.intake.lineLimit)
-        let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing))
+        let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing, moving: moving))
         let intake = LineIntake(
             settings.intake, enricher: enricher, spool: spool, delivery: Delivery(limits), definitions: definitions,
             deadLetters: deadLetters, identity: instance.identity)

@@ -54,7 +54,7 @@ package struct Sidecar: ~Copyable {
         let posted =
             try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
         let lines = try instance.map { instance throws(SidecarError) in
-            try Self.openLines(settings, dataDirectory, instance, posted, exchanges, log)
+            try Self.openLines(settings, dataDirectory, instance, posted, exchanges, loader, log)
         }
         self.lines = lines
         self.posted = posted
@@ -85,7 +85,7 @@ package struct Sidecar: ~Copyable {
 
     private static func openLines(
         _ settings: SidecarSettings, _ dataDirectory: String, _ instance: Instance, _ posted: PostedLines.Box?,
-        _ exchanges: ExchangeLines?, _ log: EventLog
+        _ exchanges: ExchangeLines?, _ loader: ActivationLoader, _ log: EventLog
     ) throws(SidecarError) -> LineService {
         // A connection of its own, for the thread of its own.
         let ledger: Ledger
@@ -95,7 +95,9 @@ package struct Sidecar: ~Copyable {
         if case .after(let settle) = settings.settle { lines.attributing.settle = settle }
         return try LineService(
             lines, to: lines.destination(otherwise: .off), index: LedgerIndex(ledger), instance: instance,
-            endsWhenDone: false, tell: { log.write($0) },
+            endsWhenDone: false,
+            // A state without any manifest has nothing that could be claimed.
+            moving: { loader.states.filter { !$0.isCurrent }.map(\.variant) }, tell: { log.write($0) },
             sources: { instance, settings throws(SidecarError) in
                 var sources = try LineService.unixSources(settings)
                 if let exchanges { sources.append(exchanges) }

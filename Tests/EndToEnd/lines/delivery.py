@@ -210,6 +210,32 @@ def test_the_proxy_makes_lines_of_recommendations(kafka):
         assert record.headers["origin"].split("/")[1] == "proxy" and "secret" not in record.text
 
 
+def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
+    topic = kafka.create()
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--attribution-settle", "none",
+                      "--attribution-skew", "0") as colophon:
+            def post(n):
+                request = urllib.request.Request(
+                    f"http://{colophon.admin}/v1/logs", data=line(n).encode(), headers={"Content-Type": "application/x-ndjson"})
+                assert urllib.request.urlopen(request, timeout=PATIENCE).status == 204
+
+            def is_current():
+                return colophon.ask("/v1/status")[1]["variants"][0]["current"]
+            post(1)
+            place(colophon.pointer, "no manifest at all")
+            wait_until(lambda: not is_current(), "the pointer is known to be bad")
+            post(2)
+            place(colophon.pointer, manifest("m1"))
+            wait_until(is_current, "the pointer is good again")
+            post(3)
+            records = kafka.read(topic, 3)
+    assert [number_of(record) for record in records] == [1, 2, 3]
+    said = [record.headers["attribution"] for record in records]
+    assert said[1] == "unknown" and said[2] != "unknown", said
+    assert records[1].text.endswith(", attribution=unknown") and "model_version=m1" in records[1].text, records[1].text
+
+
 def test_a_full_spool_refuses_bodies_whole(kafka):
     with Upstream(ok) as upstream:
         with Colophon(upstream.address, "--kafka-brokers", "127.0.0.1:1", "--spool-bytes", "16MiB") as colophon:
