@@ -26,7 +26,7 @@ package final class LinePipeline {
     private var heldUntil: Int64 = 0
     package private(set) var delivered: UInt64 = 0
     package private(set) var resent: UInt64 = 0
-    /// By how many lines a source was asked to shed.
+    /// Up to where the lines of each owner have arrived; the spool is the first of them.
     private var positions: [Int64] = [0]
 
     package convenience init(
