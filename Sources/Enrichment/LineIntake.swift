@@ -38,6 +38,7 @@ package final class LineIntake {
     private var overlongNames: [ObjectIdentifier: String] = [:]
     /// Dead letters that could not be put where they belong yet; while there are any, nothing more is taken.
     private var unburied: [Letter] = []
+    private var lastSource: (identity: ObjectIdentifier, number: UInt32)?
 
     private struct Letter {
         let line: [UInt8]
@@ -129,8 +130,13 @@ package final class LineIntake {
     }
 
     /// The number of a source whose lines are named by their place in the spool.
-    package func sourceNumber(_ source: any LineSource) -> UInt32 {
-        definitions.source(Array("\(source.name)/\(spool.generation)".utf8))
+    private func sourceNumber(_ source: any LineSource) -> UInt32 {
+        // Lines of one source come in runs: its name is put together once for each.
+        let identity = ObjectIdentifier(source)
+        if let last = lastSource, last.identity == identity { return last.number }
+        let number = namedSource("\(source.name)/\(spool.generation)")
+        lastSource = (identity, number)
+        return number
     }
 
     private func spool(_ line: Span<UInt8>, from source: UInt32, position: Int64) {
@@ -184,7 +190,7 @@ package final class LineIntake {
     func namedSource(_ name: String) -> UInt32 { definitions.source(Array(name.utf8)) }
 
     /// The number under which a generation of a file is known.
-    func fileSource(_ generation: String) -> UInt32 { definitions.source(Array("file/\(generation)".utf8)) }
+    func fileSource(_ generation: String) -> UInt32 { namedSource("file/\(generation)") }
 
     /// An owner of lines in delivery; the spool is number 0.
     func newOwner() -> Int {

@@ -199,6 +199,10 @@ package final class LinePipeline {
             let size = found.record.length
             // From a time when longer lines were allowed.
             if !intake.delivery.canEverHold(size) {
+                // Its own numbers mean something only in its segment, and it may be read again there.
+                let own = (found.record.source, found.record.position)
+                (found.record.source, found.record.position) = (found.source, found.position)
+                defer { (found.record.source, found.record.position) = own }
                 return bury(found.record, "it is larger than what may be on its way at once (limits.line_bytes)")
             }
             guard let memory = intake.delivery.reserve(size) else { return false }
