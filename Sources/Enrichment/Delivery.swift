@@ -138,11 +138,7 @@ package struct Delivery: ~Copyable {
         entries[index].state = .settled
         unsettled -= 1
         waitingSince = unsettled > 0 ? now : nil
-        while let head = entries.first, head.state == .settled {
-            entries.removeFirst()
-            first += 1
-        }
-        nextToSend = max(nextToSend, first)
+        dropSettled()
         endGroup()
     }
 
@@ -204,6 +200,33 @@ package struct Delivery: ~Copyable {
             let entry = entries[index]
             if entry.state != .settled, entry.start < positions[entry.owner] { positions[entry.owner] = entry.start }
         }
+    }
+
+    /// Lowers each owner's position to the first of its lines that is neither settled nor on its way.
+    package func lowerToUnsent(_ positions: inout [Int64]) {
+        for index in 0..<entries.count {
+            let entry = entries[index]
+            guard entry.state == .waiting || entry.state == .suspected else { continue }
+            if entry.start < positions[entry.owner] { positions[entry.owner] = entry.start }
+        }
+    }
+
+    /// Forgets `owner`'s records, none of which is on its way: they are somebody else's now.
+    package mutating func discard(_ owner: Int) {
+        for index in 0..<entries.count where entries[index].owner == owner && entries[index].state != .settled {
+            entries[index].state = .settled
+            unsettled -= 1
+        }
+        dropSettled()
+        if unsettled == 0 { waitingSince = nil }
+    }
+
+    private mutating func dropSettled() {
+        while let head = entries.first, head.state == .settled {
+            entries.removeFirst()
+            first += 1
+        }
+        nextToSend = max(nextToSend, first)
     }
 
     /// Whether nothing has arrived for too long, sent or not.

@@ -26,6 +26,14 @@ package struct KafkaSettings: Sendable {
         ("enable.gapless.guarantee", "true", "a refused line would change the order of those behind it"),
     ]
 
+    /// The same, where lines come from another topic.
+    private static let fixedWhenReading: [(name: String, value: String, why: String)] = [
+        ("enable.auto.commit", "false", "a line could count as read before it is published"),
+        ("enable.auto.offset.store", "false", "a line could count as read before it is published"),
+        ("isolation.level", "read_committed", "lines could be read that their writer has taken back"),
+        ("enable.partition.eof", "true", "nobody would know where a topic ends"),
+    ]
+
     /// Other names of the same properties.
     private static let aliases = [
         "request.required.acks": "acks", "delivery.timeout.ms": "message.timeout.ms",
@@ -34,12 +42,16 @@ package struct KafkaSettings: Sendable {
     /// Those that have a key of their own.
     private static let owned = [
         "bootstrap.servers": "kafka.brokers", "metadata.broker.list": "kafka.brokers",
-        "transactional.id": "instance",
+        "transactional.id": "instance", "group.id": "logs.from_kafka.group", "group.instance.id": "instance",
     ]
 
-    /// The properties of the producer; throws where one is unknown, wrong, or not free to be set.
-    package func producerProperties(lineLimit: Int) throws(KafkaSettingsError) -> KafkaProperties {
+    /// The properties of the producer, and of one that makes transactions where `transactionalID` names it; throws where one is
+    /// unknown, wrong, or not free to be set.
+    package func producerProperties(
+        lineLimit: Int, transactionalID: String? = nil
+    ) throws(KafkaSettingsError) -> KafkaProperties {
         var all = KafkaProperties()
+        all["transactional.id"] = transactionalID
         all["bootstrap.servers"] = brokers
         for one in Self.fixed { all[one.name] = one.value }
         all["compression.codec"] = "zstd"
@@ -52,10 +64,41 @@ package struct KafkaSettings: Sendable {
         all["client.id"] = "colophon"
         all["topic.metadata.refresh.interval.ms"] = "30000"
         all["socket.keepalive.enable"] = "true"
+        try add(to: &all)
+        // Where the library was built without it.
+        if properties.allSatisfy({ $0.name != "compression.codec" && $0.name != "compression.type" }) {
+            var alone = KafkaProperties()
+            alone["compression.codec"] = "zstd"
+            if (try? alone.check()) == nil { all["compression.codec"] = "lz4" }
+        }
+        // What contradicts something else is known only to the whole.
+        do { try all.checkTogether() } catch { throw .refused(property: "", error) }
+        return all
+    }
+
+    /// The properties of a member of `group` that reads a topic, and that goes by `name` there, so that it is known again after a restart.
+    package func consumerProperties(group: String, name: String) throws(KafkaSettingsError) -> KafkaProperties {
+        var all = KafkaProperties()
+        all["bootstrap.servers"] = brokers
+        for one in Self.fixedWhenReading { all[one.name] = one.value }
+        all["group.id"] = group
+        all["group.instance.id"] = name
+        all["auto.offset.reset"] = "earliest"
+        // What was read and not taken yet: brokers may send more at once than there is memory for.
+        all["queued.max.messages.kbytes"] = "8192"
+        all["fetch.max.bytes"] = String(8 << 20)
+        all["client.id"] = "colophon"
+        all["socket.keepalive.enable"] = "true"
+        try add(to: &all)
+        return all
+    }
+
+    /// Adds what users have set.
+    private func add(to all: inout KafkaProperties) throws(KafkaSettingsError) {
         for pair in properties {
             let name = Self.aliases[pair.name] ?? pair.name
             if let key = Self.owned[name] { throw .owned(property: pair.name, key: key) }
-            if let one = Self.fixed.first(where: { $0.name == name }) {
+            if let one = (Self.fixed + Self.fixedWhenReading).first(where: { $0.name == name }) {
                 guard pair.value == one.value || one.name == "acks" && pair.value == "-1" else {
                     throw .conflict(property: pair.name, value: pair.value, needed: one.value, why: one.why)
                 }
@@ -66,15 +109,6 @@ package struct KafkaSettings: Sendable {
             do { try alone.check() } catch { throw .refused(property: pair.name, error) }
             all[pair.name] = pair.value
         }
-        // Where the library was built without it.
-        if properties.allSatisfy({ $0.name != "compression.codec" && $0.name != "compression.type" }) {
-            var alone = KafkaProperties()
-            alone["compression.codec"] = "zstd"
-            if (try? alone.check()) == nil { all["compression.codec"] = "lz4" }
-        }
-        // What contradicts something else is known only to the whole.
-        do { try all.checkTogether() } catch { throw .refused(property: "", error) }
-        return all
     }
 }
 
@@ -91,6 +125,21 @@ package enum RecordHeader: String, Sendable, CaseIterable {
     case lineTime = "line_time"
 
     package static let usual = [modelVersion, manifestSHA256, attribution, origin]
+
+    /// The same, where no text is to be made of it.
+    var staticName: StaticString {
+        switch self {
+        case .modelVersion: "model_version"
+        case .manifestSHA256: "manifest_sha256"
+        case .attribution: "attribution"
+        case .origin: "origin"
+        case .pipelineCommit: "pipeline_commit"
+        case .pipelineBranch: "pipeline_branch"
+        case .dataVersion: "data_version"
+        case .requestID: "request_id"
+        case .lineTime: "line_time"
+        }
+    }
 }
 
 /// A property that cannot be used.

@@ -16,6 +16,8 @@ package final class KafkaSink: RecordSink {
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 1024, alignment: 8)
     /// What the brokers or the client last complained of; nil since a record has arrived.
     package private(set) var problem: String?
+    /// What made the client useless, until another one is made.
+    private(set) var fatal: KafkaError?
 
     package init(
         _ settings: KafkaSettings, _ properties: KafkaProperties, _ definitions: Definitions, instance: String
@@ -56,6 +58,7 @@ package final class KafkaSink: RecordSink {
         var used = 0
         for header in headers { add(header, record, producer, &used) }
         if settings.cloudEvents { addCloudEvent(record, producer, &used) }
+        if record.carriedCount > 0 { record.forEachCarried { producer.add(header: $0, $1) } }
         switch producer.produce() {
         case .taken: return .sent
         case .full: return .later
@@ -66,7 +69,8 @@ package final class KafkaSink: RecordSink {
         }
     }
 
-    private func ready() -> KafkaProducer? {
+    /// The client, made when it is first needed; nil while it cannot be, or nothing is to be sent yet.
+    func ready() -> KafkaProducer? {
         if let producer { return producer }
         guard hasBegun else { return nil }
         do throws(KafkaError) {
@@ -102,7 +106,10 @@ package final class KafkaSink: RecordSink {
             case .failed(let error):
                 // That nobody is there is less than why.
                 if problem == nil || !error.isGeneral { note(error.reason, error.name) }
-                if error.isFatal { isFatal = true }
+                if error.isFatal {
+                    isFatal = true
+                    fatal = error
+                }
             }
         }
         return isFatal
@@ -116,6 +123,7 @@ package final class KafkaSink: RecordSink {
     /// Gives the client up; another one is made when there is something to send.
     func restart() {
         producer = nil
+        fatal = nil
     }
 
     // MARK: - Headers

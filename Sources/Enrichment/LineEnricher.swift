@@ -79,8 +79,8 @@ package struct LineEnricher: ~Copyable {
     package var problem: String? { attributor.problem }
     package var ledgerFailures: UInt64 { attributor.failures }
 
-    /// What is made of `line`, which has no line end.
-    package mutating func enrich(_ line: Span<UInt8>) -> Result {
+    /// What is made of `line`, which has no line end. Whoever handed it on may have said how sure it is at most.
+    package mutating func enrich(_ line: Span<UInt8>, atMost most: Attribution = .exact) -> Result {
         guard LineReader.read(line, reading, into: &facts), isMeant(line) else {
             counters.count(unmatched: line.count, isDropped: drops)
             return Result(
@@ -88,7 +88,8 @@ package struct LineEnricher: ~Copyable {
                 isFirstMember: false, key: nil, time: nil, requestID: nil)
         }
         if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
-        let verdict = attributor.verdict(line, facts)
+        var verdict = attributor.verdict(line, facts)
+        verdict.attribution = min(verdict.attribution, most)
         let kind: Result.Kind = verdict.isKept ? .kept : facts.cannotBeAddedTo ? .unreadable : .enriched
         counters.count(kind, verdict.attribution, bytes: line.count)
         return Result(

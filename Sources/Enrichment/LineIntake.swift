@@ -147,14 +147,14 @@ package final class LineIntake {
 
     private func spool(
         _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, from source: UInt32, position: Int64,
-        requestID: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+        extras: LineExtras = .none
     ) {
-        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: requestID.count)
+        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count)
         if scratch.count < size {
             scratch.deallocate()
             scratch = .allocate(byteCount: size * 2, alignment: 8)
         }
-        let record = encode(line, result, source: source, position: position, requestID: requestID, into: scratch)
+        let record = encode(line, result, source: source, position: position, extras: extras, into: scratch)
         spool.append(record)
     }
 
@@ -182,8 +182,9 @@ package final class LineIntake {
         let result = enricher.enrich(
             line, stampedBy: hasManifest ? String(decoding: prefix, as: UTF8.self) : nil,
             attribution: Attribution(strength: Int(entry[HandoverEntry.strengthOffset])))
-        let id = UnsafeRawBufferPointer(rebasing: entry[HandoverEntry.headSize..<start])
-        spool(line, result, from: source, position: position, requestID: id)
+        var extras = LineExtras()
+        extras.requestID = UnsafeRawBufferPointer(rebasing: entry[HandoverEntry.headSize..<start])
+        spool(line, result, from: source, position: position, extras: extras)
     }
 
     /// The number of a source by its whole name.
@@ -244,14 +245,20 @@ package final class LineIntake {
 
     private var tooLong: String { "the line is longer than \(settings.lineLimit) bytes (limits.line_bytes)" }
 
-    private func deliver(_ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64) -> Bool {
+    /// Takes a line straight into delivery; false when there is no room for it now.
+    func deliver(
+        _ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64, extras: LineExtras = .none,
+        atMost most: Attribution = .exact
+    ) -> Bool {
         // What is added is bounded; the line is not looked at before there is room for both.
-        guard delivery.hasRoom(LineRecord.size(ofValue: line.count + Self.mostAdded)) else { return false }
-        let result = enricher.enrich(line)
+        guard delivery.hasRoom(LineRecord.size(ofValue: line.count + Self.mostAdded, and: extras.count)) else {
+            return false
+        }
+        let result = enricher.enrich(line, atMost: most)
         if enricher.leavesOut(result) { return true }
-        let size = LineRecord.size(ofValue: line.count + result.addition.count)
+        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count)
         guard let memory = delivery.reserve(size) else { return false }
-        _ = encode(line, result, source: source, position: position, into: memory)
+        _ = encode(line, result, source: source, position: position, extras: extras, into: memory)
         delivery.commit(size, owner: owner, start: position)
         return true
     }
@@ -263,8 +270,7 @@ package final class LineIntake {
 
     private func encode(
         _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, source: UInt32, position: Int64,
-        requestID: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
-        into memory: UnsafeMutableRawBufferPointer
+        extras: LineExtras, into memory: UnsafeMutableRawBufferPointer
     ) -> LineRecord {
         let base = memory.baseAddress.unsafelyUnwrapped
         let record = LineRecord(base: base)
@@ -281,10 +287,22 @@ package final class LineIntake {
             }
         }
         let valueCount = line.count + addition.count
+        // Behind the value: a request id or a key that the line lacks, and headers.
+        var end = valueCount
+        func place(_ bytes: UnsafeRawBufferPointer) -> Range<Int> {
+            defer { end += bytes.count }
+            if let source = bytes.baseAddress {
+                (base + LineRecord.headerSize + end).copyMemory(from: source, byteCount: bytes.count)
+            }
+            return end..<end + bytes.count
+        }
+        let requestID = extras.requestID.isEmpty ? result.requestID : place(extras.requestID)
+        let key = result.key ?? extras.key.map { place($0) }
+        if extras.headerCount > 0 { _ = place(extras.headers) }
         record.fill(
-            .line, valueCount: valueCount, more: requestID.count, attribution: result.attribution, key: result.key,
-            requestID: requestID.isEmpty ? result.requestID : valueCount..<valueCount + requestID.count,
-            position: position, milliseconds: milliseconds, lineTime: lineTime)
+            .line, valueCount: valueCount, more: end - valueCount, attribution: result.attribution, key: key,
+            requestID: requestID, position: position, milliseconds: milliseconds, lineTime: lineTime,
+            carriedCount: extras.headerCount)
         record.source = source
         record.stamp = definitions.stamp(result.stamp)
         let value = base + LineRecord.headerSize
@@ -296,7 +314,6 @@ package final class LineIntake {
                 (value + place + addition.count).copyMemory(from: start + place, byteCount: line.count - place)
             }
         }
-        if let id = requestID.baseAddress { (value + valueCount).copyMemory(from: id, byteCount: requestID.count) }
         addition.withUnsafeBytes { added in
             if let start = added.baseAddress { (value + place).copyMemory(from: start, byteCount: added.count) }
         }

@@ -37,6 +37,13 @@ package final class LinePipeline {
     }
 
     package convenience init(
+        _ intake: LineIntake, transactions sink: TransactionalSink, sources: [any LineSource], fsyncMilliseconds: Int,
+        endsWhenDone: Bool, tell: @escaping (LineNews) -> Void
+    ) throws(SystemError) {
+        try self.init(intake, sink: sink, sources, fsyncMilliseconds, endsWhenDone, tell)
+    }
+
+    package convenience init(
         _ intake: LineIntake, stream sink: StreamSink, sources: [any LineSource], fsyncMilliseconds: Int,
         endsWhenDone: Bool, tell: @escaping (LineNews) -> Void
     ) throws(SystemError) {
@@ -68,6 +75,7 @@ package final class LinePipeline {
             if endsWhenDone, sources.allSatisfy({ $0.isAtEnd }), isEmpty { break }
             // Whoever filters into something that is gone has nothing left to do.
             if endsWhenDone, sink.isBroken { break }
+            if sink.isOver { break }
             wait()
         }
         finishSending()
@@ -87,6 +95,7 @@ package final class LinePipeline {
     /// What keeps lines from going out, if anything does.
     package var problem: String? { sink.problem }
     package var isBroken: Bool { sink.isBroken }
+    package var isOver: Bool { sink.isOver }
     package var troubles: Int { sources.reduce(0) { $0 + $1.troubles } + Int(clamping: intake.spool.news.lost) }
 
     package var isEnding: Bool { isStopping.load(ordering: .acquiring) }
@@ -103,6 +112,7 @@ package final class LinePipeline {
     private func finishSending() {
         let deadline = Clock.monotonic() + Self.farewell
         while intake.delivery.onTheirWay > 0, Clock.monotonic() < deadline, !sink.isBroken {
+            endSinkTurn()
             _ = Readiness.wait([sink.descriptor], writable: sink.blockedOn, milliseconds: 20)
             takeEvents()
         }
@@ -113,6 +123,15 @@ package final class LinePipeline {
     /// Whether nothing waits to be delivered.
     private var isEmpty: Bool {
         intake.delivery.isEmpty && !intake.spool.hasUnsynced && intake.spool.unread == 0 && intake.owesNothing
+            && sink.isSettled
+    }
+
+    private func endSinkTurn() {
+        sink.endTurn(now: Clock.monotonic()) {
+            fillPositions()
+            intake.delivery.lowerToUnsent(&positions)
+            return positions
+        }
     }
 
     private func turn() {
@@ -129,6 +148,7 @@ package final class LinePipeline {
         syncSpool()
         feed()
         send()
+        endSinkTurn()
         takeEvents()
         acknowledge()
         tellProblems()
@@ -275,15 +295,20 @@ package final class LinePipeline {
 
     /// Tells sources how far all has arrived.
     private func acknowledge() {
+        fillPositions()
+        intake.delivery.lower(&positions)
+        intake.spool.acknowledge(positions[Self.spoolOwner])
+        // A file's position may follow the spool, but not what could not be written there.
+        if intake.spool.isWritten { for source in sources { source.settle(positions) } }
+    }
+
+    /// Up to where the lines of each owner were handed on.
+    private func fillPositions() {
         if positions.count < intake.ownerCount {
             positions += Array(repeating: 0, count: intake.ownerCount - positions.count)
         }
         positions[Self.spoolOwner] = intake.spool.readPosition
         for source in sources { source.report(&positions) }
-        intake.delivery.lower(&positions)
-        intake.spool.acknowledge(positions[Self.spoolOwner])
-        // A file's position may follow the spool, but not what could not be written there.
-        if intake.spool.isWritten { for source in sources { source.settle(positions) } }
     }
 
     // MARK: - Waiting
@@ -291,6 +316,7 @@ package final class LinePipeline {
     private func wait() {
         var due = nextSync ?? .max
         for source in sources { if let at = source.wakeAt { due = min(due, at) } }
+        if let at = sink.wakeAt { due = min(due, at) }
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
         if intake.delivery.hasWaiting { due = min(due, max(heldUntil, Clock.monotonic() + Self.retry / 10)) }
         // Room came free in this very turn.

@@ -42,6 +42,8 @@ package struct LineRecord {
         get { load(16) }
         nonmutating set { store(newValue, 16) }
     }
+    /// How many headers of the record that it was read from go on with it.
+    var carriedCount: Int { Int(load(10) as UInt16) }
     var valueCount: Int { Int(load(36) as UInt32) }
     /// Where the line stood in its source.
     var position: Int64 {
@@ -71,17 +73,32 @@ package struct LineRecord {
         return UnsafeRawBufferPointer(start: base + Self.headerSize + Int(load(offset) as UInt32), count: Int(count))
     }
 
+    /// Those headers, behind everything else.
+    func forEachCarried(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) -> Void) {
+        var offset = Self.headerSize + max(valueCount, partEnd(20), partEnd(28))
+        for _ in 0..<carriedCount {
+            let (name, value) = CarriedHeaders.read(UnsafeRawPointer(base), at: &offset)
+            body(name, value)
+        }
+    }
+
+    private func partEnd(_ offset: Int) -> Int {
+        let count: UInt32 = load(offset + 4)
+        return count == Self.none ? 0 : Int(load(offset) as UInt32) + Int(count)
+    }
+
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: length) }
 
     /// Fills in everything but the value.
     func fill(
         _ kind: Kind, valueCount: Int, more: Int = 0, attribution: Attribution = .unknown, key: Range<Int>? = nil,
-        requestID: Range<Int>? = nil, position: Int64 = 0, milliseconds: Int64 = 0, lineTime: Int64 = noTime
+        requestID: Range<Int>? = nil, position: Int64 = 0, milliseconds: Int64 = 0, lineTime: Int64 = noTime,
+        carriedCount: Int = 0
     ) {
         let size = Self.size(ofValue: valueCount, and: more)
         store(UInt32(size), 0)
         store(UInt32(0), 4)
-        store(UInt32(kind.rawValue) | UInt32(attribution.strength) << 8, 8)
+        store(UInt32(kind.rawValue) | UInt32(attribution.strength) << 8 | UInt32(carriedCount) << 16, 8)
         store(UInt32(0), 12)
         store(UInt32(0), 16)
         put(key, 20)

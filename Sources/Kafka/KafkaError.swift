@@ -24,6 +24,35 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
         rd_kafka_error_destroy(error)
     }
 
+    /// What made the client itself useless.
+    static func fatal(of client: OpaquePointer) -> KafkaError {
+        var text = [CChar](repeating: 0, count: 512)
+        let code = rd_kafka_fatal_error(client, &text, text.count)
+        return KafkaError(code, reason: Self.text(text), isFatal: true)
+    }
+
+    /// What the library wrote into a buffer.
+    static func text(_ buffer: [CChar]) -> String {
+        String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    /// Whether another client has taken over the name that this one goes by.
+    package var isFencing: Bool {
+        switch rd_kafka_resp_err_t(rawValue: code) {
+        case RD_KAFKA_RESP_ERR__FENCED, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+            RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+            true
+        default: false
+        }
+    }
+
+    /// Whether the topic that was asked for is not there.
+    package var isMissingTopic: Bool {
+        let code = rd_kafka_resp_err_t(rawValue: code)
+        return code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+    }
+
     package var description: String { "\(reason) (\(name))" }
 
     /// Whether nobody will ever take the record that this was said of; all other errors may pass.

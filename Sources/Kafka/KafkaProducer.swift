@@ -35,8 +35,7 @@ package final class KafkaProducer {
         rd_kafka_conf_set_log_cb(handle.raw, nil)
         var text = [CChar](repeating: 0, count: 512)
         guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
-            let reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-            throw KafkaError(rd_kafka_last_error(), reason: reason)
+            throw KafkaError(rd_kafka_last_error(), reason: KafkaError.text(text))
         }
         handle.give()
         guard let queue = rd_kafka_queue_get_main(client), let topic = rd_kafka_topic_new(client, name, nil) else {
@@ -94,9 +93,14 @@ package final class KafkaProducer {
 
     /// Adds a header, whose value is copied when the record is produced.
     package func add(header name: StaticString, _ value: UnsafeRawBufferPointer) {
+        add(header: UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount), value)
+    }
+
+    /// Adds a header that another record brought; its value is nil where it has none.
+    package func add(header name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer?) {
         if headers == nil { headers = rd_kafka_headers_new(8) }
-        let text = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
-        rd_kafka_header_add(headers, text, name.utf8CodeUnitCount, value.baseAddress, value.count)
+        let text = name.baseAddress?.assumingMemoryBound(to: CChar.self)
+        rd_kafka_header_add(headers, text, name.count, value?.baseAddress, value?.count ?? 0)
     }
 
     /// Hands the record that was begun to the client.
@@ -138,33 +142,14 @@ package final class KafkaProducer {
         guard rd_kafka_event_error_is_fatal(event) != 0 || code == RD_KAFKA_RESP_ERR__FATAL else {
             return KafkaError(code, reason: String(cString: rd_kafka_event_error_string(event)))
         }
-        var text = [CChar](repeating: 0, count: 512)
-        let original = rd_kafka_fatal_error(client, &text, text.count)
-        return KafkaError(
-            original, reason: String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self),
-            isFatal: true)
+        return KafkaError.fatal(of: client)
     }
 
     // MARK: - The topic
 
-    package enum TopicState: Sendable, Equatable {
-        case found(partitions: Int)
-        case missing
-        case refused(String)
-    }
-
     /// Asks the brokers about the topic. Throws when none answers in time.
     package func topicState(milliseconds: Int32) throws(KafkaError) -> TopicState {
-        var found: UnsafePointer<rd_kafka_metadata>?
-        let code = rd_kafka_metadata(client, 0, topic, &found, milliseconds)
-        guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata = found else { throw KafkaError(code) }
-        defer { rd_kafka_metadata_destroy(metadata) }
-        guard metadata.pointee.topic_cnt == 1, let state = metadata.pointee.topics else { return .missing }
-        switch state.pointee.err {
-        case RD_KAFKA_RESP_ERR_NO_ERROR: return .found(partitions: Int(state.pointee.partition_cnt))
-        case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART: return .missing
-        default: return .refused(KafkaError(state.pointee.err).description)
-        }
+        try TopicState.ask(client, topic, milliseconds: milliseconds)
     }
 
     /// For calls that need the client itself.

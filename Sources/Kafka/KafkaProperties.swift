@@ -46,7 +46,7 @@ package struct KafkaProperties: Sendable {
         var text = [CChar](repeating: 0, count: 512)
         let result = rd_kafka_conf_set(configuration, name, value, &text, text.count)
         guard result != RD_KAFKA_CONF_OK else { return }
-        var reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        var reason = KafkaError.text(text)
         // The library repeats the value that it refuses.
         if isSecret(name), result == RD_KAFKA_CONF_INVALID { reason = "its value is not accepted" }
         let code =
@@ -63,8 +63,7 @@ package struct KafkaProperties: Sendable {
         rd_kafka_conf_set_log_cb(handle.raw, nil)
         var text = [CChar](repeating: 0, count: 512)
         guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
-            let reason = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-            throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, reason: reason)
+            throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, reason: KafkaError.text(text))
         }
         handle.give()
         rd_kafka_destroy(client)

@@ -8,11 +8,12 @@ import Synchronization
 package final class LineService: @unchecked Sendable {
     package let pipeline: LinePipeline
     private let instance: Instance
-    private let kafka: KafkaSink?
+    private let sendsToKafka: Bool
     private let settings: LineSettings
     private let properties: KafkaProperties
     private let tell: (LineNews) -> Void
     private let isTopicKnown = Atomic<Bool>(false)
+    private let ended = Atomic<Bool>(false)
 
     /// The instance's directory, which nobody else may have.
     package static func openInstance(_ dataDirectory: String, _ name: String) throws(SidecarError) -> Instance {
@@ -41,10 +42,10 @@ package final class LineService: @unchecked Sendable {
 
     private static let ringCapacity = 4 << 20
 
-    /// Opens the spool and everything else. `tell` is called by the thread that runs the pipeline.
+    /// Opens the spool and everything else. `endsAtEnd` when a topic ends where it ends now. `tell` is called by the thread that runs the pipeline.
     package init(
         _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
-        instance: Instance, endsWhenDone: Bool, moving: @escaping () -> [String] = { [] },
+        instance: Instance, endsWhenDone: Bool, endsAtEnd: Bool = false, moving: @escaping () -> [String] = { [] },
         tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {
@@ -60,9 +61,11 @@ package final class LineService: @unchecked Sendable {
         if destination == .kafka, settings.kafka.brokers.isEmpty {
             throw .setting(SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
         }
-        do { properties = try settings.kafka.producerProperties(lineLimit: settings.intake.lineLimit) } catch {
-            throw .kafka(error)
-        }
+        try Self.checkTopics(settings, destination)
+        let member = "colophon-" + instance.identity
+        do throws(KafkaSettingsError) {
+            properties = try settings.kafka.producerProperties(lineLimit: settings.intake.lineLimit)
+        } catch { throw .kafka(error) }
         self.instance = instance
         let definitions = Definitions()
         let spool = try Self.openSpool(settings, instance, definitions, tell)
@@ -77,24 +80,74 @@ package final class LineService: @unchecked Sendable {
             settings.intake, enricher: enricher, spool: spool, delivery: Delivery(limits), definitions: definitions,
             deadLetters: deadLetters, identity: instance.identity)
         let list = try sources(instance, settings)
-        if case .kafka = destination {
-            let sink = try system { [instance, properties] () throws(SystemError) in
-                try KafkaSink(settings.kafka, properties, definitions, instance: instance.identity)
+        sendsToKafka = destination == .kafka
+        if !settings.fromTopic.isEmpty {
+            let topic = try Self.topicSource(settings, member: member, endsAtEnd: endsAtEnd)
+            let properties = try Self.transactional(settings, member)
+            pipeline = try system { [instance] () throws(SystemError) in
+                let sink = try TransactionalSink(
+                    KafkaSink(settings.kafka, properties, definitions, instance: instance.identity), topic,
+                    settings.kafka, properties)
+                return try LinePipeline(
+                    intake, transactions: sink, sources: list + [topic], fsyncMilliseconds: settings.fsyncMilliseconds,
+                    endsWhenDone: endsWhenDone, tell: tell)
             }
-            kafka = sink
-            pipeline = try system { () throws(SystemError) in
-                try LinePipeline(
+            return
+        }
+        if sendsToKafka {
+            pipeline = try system { [instance, properties] () throws(SystemError) in
+                let sink = try KafkaSink(settings.kafka, properties, definitions, instance: instance.identity)
+                return try LinePipeline(
                     intake, kafka: sink, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
                     endsWhenDone: endsWhenDone, tell: tell)
             }
             return
         }
-        kafka = nil
         let stream = try Self.stream(destination, definitions)
         pipeline = try system { () throws(SystemError) in
             try LinePipeline(
                 intake, stream: stream, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
                 endsWhenDone: endsWhenDone, tell: tell)
+        }
+    }
+
+    private static func checkTopics(
+        _ settings: LineSettings, _ destination: LineSettings.Destination
+    ) throws(SidecarError) {
+        guard !settings.fromTopic.isEmpty else { return }
+        let key = "--logs-from-kafka-topic"
+        guard destination == .kafka else {
+            throw .setting(
+                SettingError(
+                    key: key, reason: "goes to another topic of the same brokers only: name them (--kafka-brokers)"))
+        }
+        guard settings.fromTopic != settings.kafka.topic else {
+            throw .setting(
+                SettingError(
+                    key: key,
+                    reason: "and --kafka-topic are both \(settings.fromTopic): its lines would come back for ever"))
+        }
+    }
+
+    private static func transactional(
+        _ settings: LineSettings, _ member: String
+    ) throws(SidecarError) -> KafkaProperties {
+        do {
+            return try settings.kafka.producerProperties(lineLimit: settings.intake.lineLimit, transactionalID: member)
+        } catch { throw .kafka(error) }
+    }
+
+    private static func topicSource(
+        _ settings: LineSettings, member: String, endsAtEnd: Bool
+    ) throws(SidecarError) -> TopicSource {
+        let properties: KafkaProperties
+        do { properties = try settings.kafka.consumerProperties(group: settings.fromGroup, name: member) } catch {
+            throw .kafka(error)
+        }
+        return try system { () throws(SystemError) in
+            try TopicSource(
+                settings.fromTopic, properties, headers: settings.kafka.headers, lineLimit: settings.intake.lineLimit,
+                endsAtEnd: endsAtEnd)
         }
     }
 
@@ -171,7 +224,7 @@ package final class LineService: @unchecked Sendable {
 
     /// Asks the brokers until one answers, once in a while: limits and a missing topic matter whenever they come.
     package func watchTopic() {
-        guard kafka != nil, let pause = try? Wake() else { return }
+        guard sendsToKafka, let pause = try? Wake() else { return }
         var isFirst = true
         while !isTopicKnown.load(ordering: .relaxed), !pipeline.isEnding {
             if !isFirst { _ = Readiness.wait([pause.number], milliseconds: Self.topicPause) }
@@ -189,7 +242,7 @@ package final class LineService: @unchecked Sendable {
     /// Asks the brokers about the topic, and tells what contradicts the settings. Nil when lines can be sent, or when no broker answers
     /// and they wait; else why not. It takes some seconds where nobody answers.
     package func checkTopic(isFirst: Bool = true) throws(SidecarError) -> String? {
-        guard kafka != nil else {
+        guard sendsToKafka else {
             pipeline.begin(LinePipeline.TopicLimits())
             return nil
         }
@@ -197,6 +250,11 @@ package final class LineService: @unchecked Sendable {
         let outcome = TopicCheck.run(
             settings.kafka, properties, window: settings.intake.windowBack, lineLimit: settings.intake.lineLimit,
             wake: wake.number)
+        if case .found = outcome, let refusal = missingSource(wake.number) {
+            isTopicKnown.store(true, ordering: .relaxed)
+            pipeline.begin(LinePipeline.TopicLimits())
+            return refusal
+        }
         switch outcome {
         case .found(_, let limits, let warnings):
             for warning in warnings { tell(LineNews(.warn, "kafka-topic", [("reason", .string(warning))])) }
@@ -218,7 +276,31 @@ package final class LineService: @unchecked Sendable {
         }
     }
 
+    /// Why nothing can be read from the topic that lines come from; nil when it can, or none does.
+    private func missingSource(_ wake: Int32) -> String? {
+        guard !settings.fromTopic.isEmpty,
+            let properties = try? settings.kafka.consumerProperties(group: settings.fromGroup, name: "colophon-look"),
+            let consumer = try? KafkaConsumer(properties, topic: settings.fromTopic, wake: wake)
+        else { return nil }
+        let state: TopicState?
+        do throws(KafkaError) { state = try consumer.topicState(milliseconds: Self.sourcePatience) } catch {
+            state = nil
+        }
+        switch state {
+        case .missing:
+            return
+                "the topic \(settings.fromTopic) does not exist: create it, or name another one (--logs-from-kafka-topic)"
+        case .refused(let reason): return "the topic \(settings.fromTopic) cannot be read: \(reason)"
+        case .found, nil: return nil
+        }
+    }
+
+    private static let sourcePatience: Int32 = 3000
+
     // MARK: - Running
+
+    /// Whether the pipeline has ended: what is known of it does not change any more.
+    package var hasEnded: Bool { ended.load(ordering: .acquiring) }
 
     /// Starts the pipeline on a thread of its own; `onEnd` is called when it has ended.
     package func start(
@@ -227,6 +309,7 @@ package final class LineService: @unchecked Sendable {
         try system { () throws(SystemError) in
             try Threads.start("lines") { [self] in
                 pipeline.run()
+                ended.store(true, ordering: .releasing)
                 onEnd()
             }
         }
@@ -235,7 +318,7 @@ package final class LineService: @unchecked Sendable {
     /// Runs the pipeline until it is done, or a signal ends it. True when nothing was left undone.
     package func run(until signals: borrowing Signals) throws(SidecarError) -> Bool {
         let done = try system { () throws(SystemError) in try Wake() }
-        if kafka != nil, !isTopicKnown.load(ordering: .relaxed) {
+        if sendsToKafka, !isTopicKnown.load(ordering: .relaxed) {
             _ = try system { () throws(SystemError) in try Threads.start("topic") { self.watchTopic() } }
         }
         let thread = try start(onEnd: { done.signal() })

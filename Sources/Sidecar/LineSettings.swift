@@ -14,7 +14,7 @@ package struct LineSettings: Sendable {
 
     /// When lines are made of exchanges.
     package enum OfExchanges: String, Sendable, CaseIterable {
-        /// Where no file or socket brings them.
+        /// Where no file, socket or topic brings them.
         case auto
         case on = "true"
         case off = "false"
@@ -29,6 +29,9 @@ package struct LineSettings: Sendable {
     package var files: [String] = []
     package var unix: [(path: String, isDatagram: Bool)] = []
     package var http = true
+    /// Another topic that lines come from; empty for none.
+    package var fromTopic = ""
+    package var fromGroup = "colophon"
     package var enriching = LineEnricher.Settings()
     package var attributing = LineAttributor.Settings()
     package var intake = LineIntake.Settings()
@@ -43,7 +46,7 @@ package struct LineSettings: Sendable {
     /// Whether the proxy makes lines of exchanges.
     var makesLines: Bool {
         guard destination(otherwise: .off) != .off else { return false }
-        return ofExchanges == .on || ofExchanges == .auto && files.isEmpty && unix.isEmpty
+        return ofExchanges == .on || ofExchanges == .auto && files.isEmpty && unix.isEmpty && fromTopic.isEmpty
     }
 
     /// Where lines go, once nothing is left to be decided.

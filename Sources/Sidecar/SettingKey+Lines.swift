@@ -9,7 +9,7 @@ extension SettingKey {
     static let ofExchanges: [SettingKey] = [
         SettingKey(
             "recommendation.line", "auto|true|false",
-            "make a log line of each recommendation that passes (auto: unless files or sockets bring them)"
+            "make a log line of each recommendation that passes (auto: unless files, sockets or a topic bring them)"
         ) { settings, values throws(Unfit) in settings.lines.ofExchanges = try choice(values[0]) },
         SettingKey("recommendation.path", "PATH", "whose paths these are (/recommend/{user_id})") {
             settings, values throws(Unfit) in
@@ -46,6 +46,14 @@ extension SettingKey {
                     ? (String(value.dropFirst(9)), true)
                     : (value.hasPrefix("stream:") ? String(value.dropFirst(7)) : value, false)
             }
+        },
+        SettingKey(
+            "logs.from_kafka.topic", "TOPIC",
+            "another topic to take lines from: each is published in the transaction that says it was read"
+        ) { settings, values throws(Unfit) in settings.lines.fromTopic = try topic(values[0]) },
+        SettingKey("logs.from_kafka.group", "GROUP", "the group that reads it (colophon)") {
+            settings, values throws(Unfit) in
+            settings.lines.fromGroup = try topic(values[0])
         },
         SettingKey("logs.format", "auto|recommendation|json|logfmt|text", "what lines look like (auto)") {
             settings, values throws(Unfit) in
@@ -100,11 +108,7 @@ extension SettingKey {
             settings.lines.kafka.brokers = values[0]
         },
         SettingKey("kafka.topic", "TOPIC", "where records are published (recommendations)") {
-            settings, values throws(Unfit) in
-            guard isTopic(values[0]) else {
-                throw Unfit("takes 1 to 249 letters, digits, dots, dashes and underscores, not \"\(values[0])\"")
-            }
-            settings.lines.kafka.topic = values[0]
+            settings, values throws(Unfit) in settings.lines.kafka.topic = try topic(values[0])
         },
         SettingKey("kafka.create_topic", nil, "create the topic when it is missing") { settings, _ throws(Unfit) in
             settings.lines.kafka.createsTopic = true
@@ -176,6 +180,13 @@ extension SettingKey {
             let port = Int(broker[broker.index(after: colon)...])
             return colon > broker.startIndex && !broker.contains("/") && port.map { (1...65535).contains($0) } ?? false
         }
+    }
+
+    private static func topic(_ text: String) throws(Unfit) -> String {
+        guard isTopic(text) else {
+            throw Unfit("takes 1 to 249 letters, digits, dots, dashes and underscores, not \"\(text)\"")
+        }
+        return text
     }
 
     static func isTopic(_ text: String) -> Bool {

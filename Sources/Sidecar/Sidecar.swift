@@ -174,6 +174,7 @@ package struct Sidecar: ~Copyable {
         _ = consume loading
         serving?.join()
         logEnd(isClean: isClean)
+        if let lines, lines.pipeline.isOver { throw .output(lines.pipeline.problem ?? "lines are somebody else's now") }
     }
 
     private borrowing func makeServer(_ routes: AdminRoutes) throws(SidecarError) -> AdminServer {
@@ -211,7 +212,8 @@ package struct Sidecar: ~Copyable {
         _ = try Self.system { () throws(SystemError) in
             try Threads.start("topic") { lines.watchTopic() }
         }
-        return ThreadBox(try lines.start())
+        let supervisor = supervisor
+        return ThreadBox(try lines.start(onEnd: { supervisor.signal() }))
     }
 
     private static func openAdmin(_ settings: SidecarSettings) throws(SidecarError) -> ListenerBox? {
@@ -260,10 +262,16 @@ package struct Sidecar: ~Copyable {
                         continue
                     }
                     drainingSince = Clock.monotonic()
-                    drainUntil = Clock.monotonic() + settings.drain
-                    log.write(.info, "drain", [("connections", .integer(fleet.totals.clients))])
-                    fleet.drain()
                 }
+            }
+            // Somebody else does its work with lines: it ends as if it had been told to.
+            if let lines, lines.hasEnded, lines.pipeline.isOver, drainingSince == nil {
+                drainingSince = Clock.monotonic()
+            }
+            if let drainingSince, drainUntil == nil {
+                drainUntil = drainingSince + settings.drain
+                log.write(.info, "drain", [("connections", .integer(fleet.totals.clients))])
+                fleet.drain()
             }
             fleet.logNews(log)
             if fleet.hasEnded { return true }

@@ -12,7 +12,8 @@ extension Command {
             .manifests, .dataDirectory,
             Option(
                 name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),
-            Option(name: "once", help: "with --files: end where the files end, rather than follow them"),
+            Option(
+                name: "once", help: "with --files or --from-kafka-topic: end where they end, rather than follow them"),
         ] + enrichKeys.map(option) + [.json],
         details: """
             Reads lines from standard input, or from the files that --files names, which it follows. A line that tells of a
@@ -72,12 +73,13 @@ extension Command {
             }
             try apply(key, values, to: &settings, arguments)
         }
-        guard !arguments.has("once") || !settings.lines.files.isEmpty else {
-            throw arguments.usage("--once goes with --files")
+        let readsTopic = !settings.lines.fromTopic.isEmpty
+        guard !arguments.has("once") || !settings.lines.files.isEmpty || readsTopic else {
+            throw arguments.usage("--once goes with --files or --from-kafka-topic")
         }
         let index = try Lookup.index(arguments)
         let destination = settings.lines.destination(otherwise: .standardOutput)
-        let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty
+        let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty && !readsTopic
         switch destination {
         case .standardOutput where isPipe:
             return try filter(settings.lines, index, Pipes.standardOutput, "standard output", arguments)
@@ -134,13 +136,14 @@ extension Command {
         do throws(SidecarError) {
             let service = try LineService(
                 settings.lines, to: destination, index: index,
-                instance: try LineService.openInstance(directory, name), endsWhenDone: true, tell: { log.write($0) },
+                instance: try LineService.openInstance(directory, name), endsWhenDone: true, endsAtEnd: once,
+                tell: { log.write($0) },
                 sources: { instance, settings throws(SidecarError) in
                     var sources = try LineService.unixSources(settings)
                     if !settings.files.isEmpty {
                         sources.append(try LineService.fileSource(settings, instance, endsAtEnd: once))
                     }
-                    if sources.isEmpty {
+                    if sources.isEmpty, settings.fromTopic.isEmpty {
                         sources.append(StandardInput(Pipes.standardInput, lineLimit: settings.intake.lineLimit))
                     }
                     return sources

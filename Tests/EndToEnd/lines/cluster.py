@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "proxy"))
 from harness import COLOPHON, PATIENCE, manifest, place, run, wait_until  # noqa: E402,F401
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition  # noqa: E402
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition  # noqa: E402
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -90,24 +90,22 @@ class Kafka:
         """All records of a topic, in the order of each partition; waits until there are `count`."""
         consumer = Consumer({
             **(settings or self.settings()), "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "enable.partition.eof": False})
-        records = []
+            "enable.auto.commit": False, "enable.partition.eof": True})
+        records, ended = [], set()
         try:
             deadline = time.monotonic() + 4 * PATIENCE
-            while True:
-                partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-                ends = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in partitions]
-                if count is None or sum(high - low for low, high in ends) >= count:
-                    break
-                assert time.monotonic() < deadline, f"only {sum(h - l for l, h in ends)} of {count} records came"
-                time.sleep(0.05)
-            wanted = sum(high - low for low, high in ends)
-            consumer.assign([TopicPartition(topic, p, low) for p, (low, _) in zip(partitions, ends)])
-            while len(records) < wanted:
-                for message in consumer.consume(10_000, timeout=1):
-                    if message.error():
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+            while len(ended) < len(partitions) or len(records) < (count or 0):
+                assert time.monotonic() < deadline, f"only {len(records)} of {count} records came"
+                for message in consumer.consume(10_000, timeout=0.2):
+                    if not message.error():
+                        records.append(Record(message))
+                        ended.discard(message.partition())
+                    elif message.error().code() == KafkaError._PARTITION_EOF:
+                        ended.add(message.partition())
+                    else:
                         raise KafkaException(message.error())
-                    records.append(Record(message))
         finally:
             consumer.close()
         return records
@@ -120,7 +118,8 @@ class Record:
         self.partition = message.partition()
         self.offset = message.offset()
         self.time = message.timestamp()[1]
-        self.headers = {name: value.decode() for name, value in message.headers() or []}
+        self.all_headers = message.headers() or []
+        self.headers = {name: value.decode() for name, value in self.all_headers if value is not None}
 
     @property
     def text(self):
@@ -149,20 +148,26 @@ class Place:
         self.pointer = self.path / "model_manifest.json"
         place(self.pointer, manifest(version))
         self.data = self.path / "data"
+        self.processes = []
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def instance(self, name="enrich"):
         return self.data / "instances" / name
 
     def enrich(self, *args, **options):
-        return subprocess.Popen(
+        self.processes.append(subprocess.Popen(
             [COLOPHON, "enrich", "--manifest", str(self.pointer), "--data-dir", str(self.data), *args],
-            **{"stderr": subprocess.PIPE, "stdin": subprocess.PIPE, "text": True, **options})
+            **{"stderr": subprocess.PIPE, "stdin": subprocess.PIPE, "text": True, **options}))
+        return self.processes[-1]
 
     def run(self, *args, text="", status=0):
         process = self.enrich(*args, stdout=subprocess.PIPE)
