@@ -39,7 +39,8 @@ let package = Package(
         .target(name: "Manifests", dependencies: ["Provenance", "Runtime", "Crypto"], swiftSettings: strict),
         .target(name: "Ledger", dependencies: ["Provenance", "Runtime", "SQLite"], swiftSettings: strict),
         .target(name: "Trace", dependencies: ["Provenance"], swiftSettings: strict),
-        .target(name: "Proxy", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
+        .target(name: "Exchanges", dependencies: ["Provenance", "Runtime", "Checksum"], swiftSettings: strict),
+        .target(name: "Proxy", dependencies: ["Provenance", "HTTP", "Runtime", "Exchanges"], swiftSettings: strict),
 
         .target(
             name: "Enrichment", dependencies: ["Provenance", "Runtime", "Kafka", "Checksum"], swiftSettings: strict),
@@ -49,7 +50,8 @@ let package = Package(
         .target(
             name: "Sidecar",
             dependencies: [
-                "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Proxy", "Admin",
+                "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
+                "Admin",
             ],
             swiftSettings: strict),
 
@@ -58,6 +60,7 @@ let package = Package(
             name: "colophon",
             dependencies: [
                 "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",
+                "Exchanges",
                 "Sidecar",
             ],
             swiftSettings: strict),
@@ -85,7 +88,11 @@ let package = Package(
         .testTarget(name: "RuntimeTests", dependencies: ["Runtime", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "ProxyTests", dependencies: ["Proxy", "HTTP", "Provenance", "Crypto", "Runtime", "TestSupport"],
+            name: "ExchangesTests", dependencies: ["Exchanges", "Provenance", "Runtime", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ProxyTests",
+            dependencies: ["Proxy", "HTTP", "Provenance", "Crypto", "Runtime", "Exchanges", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "EndToEnd", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],

@@ -17,6 +17,7 @@
 
 int pthread_setname_np(pthread_t, const char *);
 int dup3(int, int, int);
+int memfd_create(const char *, unsigned int);
 int accept4(int, struct sockaddr *, socklen_t *, int);
 
 static inline int colophon_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }

@@ -1,24 +1,8 @@
 import Provenance
 import Runtime
-import Synchronization
 
 /// The lines that the proxy makes of exchanges, taken from its workers' rings.
 package final class ExchangeLines: LineSource {
-    /// Wakes the reader, but only when it waits: workers are not to make a call for each line.
-    package final class Bell: Sendable {
-        fileprivate let wake: Wake
-        private let isAwaited = Atomic<Bool>(false)
-
-        package init() throws(SystemError) { wake = try Wake() }
-
-        package func ring() {
-            guard isAwaited.load(ordering: .sequentiallyConsistent) else { return }
-            if isAwaited.exchange(false, ordering: .acquiringAndReleasing) { wake.signal() }
-        }
-
-        fileprivate func await() { isAwaited.store(true, ordering: .sequentiallyConsistent) }
-    }
-
     package let name: StaticString = "proxy"
     private let rings: [HandoverRing]
     private let bell: Bell

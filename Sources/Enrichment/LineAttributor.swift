@@ -199,9 +199,7 @@ package final class LineAttributor {
         _ line: Span<UInt8>, _ id: FieldSpan, _ facts: borrowing LineFacts
     ) throws(ManifestIndexError) -> Verdict? {
         if let record = records?.record(of: line.extracting(id.range)) {
-            guard let digest = record.manifest else { return .unknown }
-            let stamp = try byPrefix(HexPrefix(whole: digest))
-            guard let stamp else { return .unknown }
+            guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
             return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: record.attribution))
         }
         guard id.range.count == MintedRequestID.length, let minted = MintedRequestID(id.text(line)) else { return nil }
@@ -280,23 +278,5 @@ package final class LineAttributor {
         if sinceStart <= max(reach, settling) { return .mixed }
         if let until = live.until, until.microseconds &- time.microseconds <= reach { return .mixed }
         return .inferred
-    }
-}
-
-/// What the proxy knows of the exchanges that it saw last.
-package protocol ExchangeRecords {
-    /// What the response with this request id was stamped with; nil when none is remembered.
-    func record(of requestID: Span<UInt8>) -> ExchangeRecord?
-}
-
-/// What one response was stamped with.
-package struct ExchangeRecord: Sendable {
-    /// Nil where no manifest was known.
-    package let manifest: Digest?
-    package let attribution: Attribution
-
-    package init(manifest: Digest?, attribution: Attribution) {
-        self.manifest = manifest
-        self.attribution = attribution
     }
 }

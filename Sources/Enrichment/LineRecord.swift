@@ -147,15 +147,3 @@ package struct LineRecord {
         return count == Self.none || Int(load(offset) as UInt32) + Int(count) <= length - Self.headerSize
     }
 }
-
-extension Attribution {
-    /// What `strength` says; unknown for anything else.
-    init(strength: Int) {
-        switch strength {
-        case 1: self = .mixed
-        case 2: self = .inferred
-        case 3: self = .exact
-        default: self = .unknown
-        }
-    }
-}

@@ -19,5 +19,8 @@ package enum Attribution: String, Sendable, CaseIterable, Comparable {
         }
     }
 
+    /// What `strength` says; unknown for anything else.
+    package init(strength: Int) { self = Self.allCases.first { $0.strength == strength } ?? .unknown }
+
     package static func < (left: Attribution, right: Attribution) -> Bool { left.strength < right.strength }
 }

@@ -206,7 +206,9 @@ extension Worker where Net: ~Copyable {
     func noteStamp(_ client: End, _ row: UnsafePointer<StampRow>?, _ claim: Attribution) {
         client.pointee.claim = claim
         client.pointee.isStamped = row != nil
-        guard hasAccessLog || client.pointee.note != nil, let row, let buffer = client.pointee.buffer else { return }
+        client.pointee.isRecorded = false
+        guard hasAccessLog || client.pointee.note != nil || records != nil, let row, let buffer = client.pointee.buffer
+        else { return }
         for index in 0..<BufferPool.suffixCount {
             buffer.storeBytes(
                 of: row.pointee.idSuffix[index], toByteOffset: BufferPool.suffixOffset + index, as: UInt8.self)

@@ -136,6 +136,8 @@ struct Connection {
     /// What the response was stamped with; nil when it was not.
     var claim: Attribution?
     var isStamped = false
+    /// Whether a record of this exchange was handed over.
+    var isRecorded = false
     var lineCount: UInt8 = 0
     /// What is kept of an exchange for its log line; nil where none is made.
     var note: UnsafeMutablePointer<ExchangeNote>?

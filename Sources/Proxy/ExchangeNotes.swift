@@ -1,3 +1,4 @@
+import Exchanges
 import HTTP
 import Provenance
 import Runtime
@@ -174,12 +175,40 @@ extension Worker where Net: ~Copyable {
         notes.give(note)
     }
 
-    /// Makes the line of an exchange, and hands it over. Lines for which there is no room are shed, and counted: nobody waits for them.
+    /// Hands over what is known of an exchange, and its line where one is made of it. What finds no room is shed, and counted: nobody waits.
     @inline(__always)
-    mutating func endNote(_ client: End) {
+    mutating func endExchange(_ client: End) {
+        if records != nil, client.pointee.claim != nil { record(client) }
         guard let note = client.pointee.note else { return }
         if client.pointee.flags.contains(.hasResponse) || client.pointee.status > 0 { handOver(client, note) }
         dropNote(client)
+    }
+
+    /// How sure it is now that the response has ended: an activation may have happened meanwhile.
+    private func finalClaim(_ client: End) -> Attribution? {
+        guard case .pointer = settings.attribution, client.pointee.claim == .inferred,
+            let row = admittedRow(client), row.pointee.serial > client.pointee.serial
+        else { return client.pointee.claim }
+        return .mixed
+    }
+
+    private mutating func record(_ client: End) {
+        guard !client.pointee.isRecorded, let ring = records, let recording = settings.recording,
+            let buffer = client.pointee.buffer, let claim = finalClaim(client)
+        else { return }
+        client.pointee.isRecorded = true
+        let idCount = Int(client.pointee.idCount)
+        let size = ExchangeEntry.size(idCount: idCount)
+        guard let entry = ring.reserve(size) else {
+            counters.add(.droppedRecords)
+            return
+        }
+        ExchangeEntry(entry).fill(
+            id: buffer, idCount: idCount, time: wall, status: client.pointee.status, strength: claim.strength,
+            variant: client.pointee.variant,
+            prefix: client.pointee.isStamped ? UnsafeRawPointer(buffer + BufferPool.suffixOffset) : nil)
+        ring.commit(size)
+        recording.tellReader()
     }
 
     private mutating func handOver(_ client: End, _ note: UnsafeMutablePointer<ExchangeNote>) {
@@ -201,7 +230,7 @@ extension Worker where Net: ~Copyable {
         entry.storeBytes(of: UInt32(size), toByteOffset: HandoverEntry.lengthOffset, as: UInt32.self)
         let hasManifest = client.pointee.isStamped && client.pointee.claim != nil
         entry.storeBytes(
-            of: UInt8((client.pointee.claim ?? .unknown).strength), toByteOffset: HandoverEntry.strengthOffset,
+            of: UInt8((finalClaim(client) ?? .unknown).strength), toByteOffset: HandoverEntry.strengthOffset,
             as: UInt8.self)
         entry.storeBytes(of: hasManifest ? 1 : 0, toByteOffset: HandoverEntry.hasManifestOffset, as: UInt8.self)
         entry.storeBytes(of: UInt16(idCount), toByteOffset: HandoverEntry.idCountOffset, as: UInt16.self)

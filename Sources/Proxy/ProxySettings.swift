@@ -63,6 +63,17 @@ package struct ProxySettings: Sendable {
         }
     }
 
+    /// Where each worker hands over what is known of its exchanges, and how the one who takes it is woken.
+    package struct Recording: Sendable {
+        let rings: [HandoverRing]
+        let tellReader: @Sendable () -> Void
+
+        package init(rings: [HandoverRing], tellReader: @escaping @Sendable () -> Void) {
+            self.rings = rings
+            self.tellReader = tellReader
+        }
+    }
+
     package struct Limits: Sendable {
         /// Client connections, of one worker.
         package var connections = 10_000
@@ -100,6 +111,9 @@ package struct ProxySettings: Sendable {
 
     /// Nil where exchanges make no log lines.
     package var lines: LineMaking?
+
+    /// Nil where nobody asks for exchanges by their request ids.
+    package var recording: Recording?
 
     package init(upstreams: [Upstream], variants: [Variant]) {
         self.upstreams = upstreams

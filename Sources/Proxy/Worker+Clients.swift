@@ -279,7 +279,7 @@ extension Worker where Net: ~Copyable {
     mutating func abandon(_ client: End) {
         if let upstream = peer(of: client) {
             counters.add(.abortedByClient)
-            endNote(client)
+            endExchange(client)
             log(client, status: client.pointee.status, .cutByClient)
             closeUpstream(upstream)
         }
@@ -310,7 +310,7 @@ extension Worker where Net: ~Copyable {
             switch end.pointee.role {
             case .client:
                 if peer(of: end) != nil {
-                    endNote(end)
+                    endExchange(end)
                     log(end, status: end.pointee.status, .fault(.sidecar))
                 }
                 closeClient(end)

@@ -333,7 +333,7 @@ extension Worker where Net: ~Copyable {
         }
         upstream.pointee.phase = .responseWritten
         // Before the client has its last byte: whoever has the answer can rely on its line.
-        endNote(client)
+        endExchange(client)
         guard send(client, upstream, from: from, count: upstream.pointee.start &- from) else { return false }
         finish(client, upstream)
         return false
@@ -373,7 +373,7 @@ extension Worker where Net: ~Copyable {
     /// The last byte of the response is written.
     mutating func finish(_ client: End, _ upstream: End) {
         let isWhole = client.pointee.phase == .response && upstream.pointee.pendingCount == 0
-        endNote(client)
+        endExchange(client)
         log(client, status: client.pointee.status, .whole)
         if isWhole, isReusable(upstream) { park(upstream) } else { closeUpstream(upstream) }
         client.pointee.peer = Connection.nobody

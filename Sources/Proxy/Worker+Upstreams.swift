@@ -301,7 +301,7 @@ extension Worker where Net: ~Copyable {
     /// The response ends here, and it is not whole: the client must see that. An end that says so is never invented.
     mutating func abort(_ client: End, _ upstream: End) {
         counters.add(.abortedByUpstream)
-        endNote(client)
+        endExchange(client)
         log(client, status: client.pointee.status, .cutByUpstream)
         closeUpstream(upstream)
         closeClient(client, isReset: client.pointee.flags.contains(.endsByClosing))

@@ -56,6 +56,8 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
     let hasAccessLog: Bool
     /// What is kept of exchanges that log lines are made of.
     var notes: ExchangeNotes
+    /// Where records of exchanges are handed over.
+    let records: HandoverRing?
     /// What is read only to be thrown away.
     let discarded: UnsafeMutableRawBufferPointer
     /// The response of those for whom there is no connection left.
@@ -118,6 +120,7 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
         accessLog = AccessLog(descriptor: settings.accessLog ?? -1)
         hasAccessLog = settings.accessLog != nil
         notes = ExchangeNotes(settings.lines, worker: number)
+        records = settings.recording?.rings[number]
         discarded = .allocate(byteCount: 16 << 10, alignment: 16)
         refusal = .allocate(byteCount: 2048, alignment: 16)
         date = .allocate(byteCount: HTTPDate.length, alignment: 8)

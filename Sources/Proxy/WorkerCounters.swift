@@ -29,6 +29,8 @@ package final class WorkerCounters: Sendable {
         case lostLogLines
         /// Lines that were made of exchanges, and those for which there was no room.
         case lines, shedLines
+        /// Exchanges of which no record could be handed over: the ring was full.
+        case droppedRecords
 
         /// As reports spell it: `upstream_faults`.
         package var name: String {

@@ -19,10 +19,26 @@ package final class HandoverRing: @unchecked Sendable {
     private static let headSize = 4096
     private static let magic: UInt64 = 0x31_6E_69_72_6C_6F_63  // "colrin1", little endian
 
+    /// A ring that nobody else can see, and that ends with the process.
+    package convenience init(capacity: Int) throws(SystemError) {
+        let number = memfd_create("ring", 1 /* MFD_CLOEXEC */)
+        guard number >= 0 else { throw SystemError("make", "a ring in memory") }
+        defer { RawFile.close(number) }
+        try self.init(number, "a ring in memory", capacity) { () throws(SystemError) in "" }
+    }
+
     /// Opens the ring at `path`, with what is still in it, or makes it. `capacity` is a power of two, and a multiple of a page.
-    package init(_ path: String, capacity: Int, newGeneration: () throws(SystemError) -> String) throws(SystemError) {
+    package convenience init(
+        _ path: String, capacity: Int, newGeneration: () throws(SystemError) -> String
+    ) throws(SystemError) {
         let number = try RawFile.open(path, .createIfMissing)
         defer { RawFile.close(number) }
+        try self.init(number, path, capacity, newGeneration)
+    }
+
+    private init(
+        _ number: Int32, _ path: String, _ capacity: Int, _ newGeneration: () throws(SystemError) -> String
+    ) throws(SystemError) {
         let size = Self.headSize + capacity
         let isNew = try RawFile.size(of: number, path) != size
         if isNew {

@@ -45,7 +45,8 @@ package final class LineService: @unchecked Sendable {
     /// Opens the spool and everything else. `endsAtEnd` when a topic ends where it ends now. `tell` is called by the thread that runs the pipeline.
     package init(
         _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
-        instance: Instance, endsWhenDone: Bool, endsAtEnd: Bool = false, moving: @escaping () -> [String] = { [] },
+        instance: Instance, endsWhenDone: Bool, endsAtEnd: Bool = false,
+        records: (any ExchangeRecords)? = nil, moving: @escaping () -> [String] = { [] },
         tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {
@@ -75,7 +76,8 @@ package final class LineService: @unchecked Sendable {
         var limits = Delivery.Limits()
         limits.records = settings.kafka.inFlight
         limits.bytes = max(8 << 20, 4 * settings.intake.lineLimit)
-        let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing, moving: moving))
+        let enricher = LineEnricher(
+            settings.enriching, LineAttributor(index, settings.attributing, records: records, moving: moving))
         let intake = LineIntake(
             settings.intake, enricher: enricher, spool: spool, delivery: Delivery(limits), definitions: definitions,
             deadLetters: deadLetters, identity: instance.identity)

@@ -124,6 +124,15 @@ extension SettingKey {
             "attribution.settle", "TIME|none|upstream-restart",
             "how long after an activation the old model may still answer (30s)"
         ) { settings, values throws(Unfit) in settings.settle = try settle(values[0]) },
+        SettingKey(
+            "exchanges.bytes", "SIZE",
+            "keep that much of records of exchanges, so that a request id leads back to its manifest; 0, or at least 32MiB (0)"
+        ) { settings, values throws(Unfit) in
+            guard let bytes = Units.bytes(values[0]), bytes == 0 || (32 << 20...1 << 50).contains(bytes) else {
+                throw Unfit("takes 0 or a size of at least 32MiB, not \"\(values[0])\"")
+            }
+            settings.exchangeBytes = Int(bytes)
+        },
         SettingKey("request_id.trust_minted", nil, "keep request ids that look minted: a Colophon stands in front") {
             settings, _ throws(Unfit) in settings.trustsMintedIDs = true
         },

@@ -1,6 +1,7 @@
 import Admin
 import Crypto
 import Enrichment
+import Exchanges
 import Ledger
 import Provenance
 import Proxy
@@ -21,6 +22,8 @@ package struct Sidecar: ~Copyable {
     private let admin: ListenerBox?
     /// Nil where nothing is done with lines.
     private let lines: LineService?
+    /// Nil where nobody asks for exchanges by their request ids.
+    private let recorder: ExchangeRecorder?
     /// Nil where no lines are taken over HTTP.
     private let posted: PostedLines.Box?
 
@@ -36,8 +39,12 @@ package struct Sidecar: ~Copyable {
         }
         proxy.accessLog = accessLog?.number
         let takesLines = settings.lines.destination(otherwise: .off) != .off
-        let instance = takesLines ? try LineService.openInstance(dataDirectory, settings.instance) : nil
+        let isNeeded = takesLines || settings.exchangeBytes > 0
+        let instance = isNeeded ? try LineService.openInstance(dataDirectory, settings.instance) : nil
         let exchanges = try Self.openExchanges(settings.lines, instance, workers: workers, &proxy)
+        let recorder = try instance.map { instance throws(SidecarError) in
+            try Self.openRecorder(settings, instance, workers: workers, &proxy)
+        }
         // Whatever can be refused is refused before an activation is on record.
         let fleet = try WorkerFleet(settings, proxy, workers: workers, supervisor: supervisor)
         try fleet.refuseLoop(proxy)
@@ -53,10 +60,12 @@ package struct Sidecar: ~Copyable {
         let signals = try Self.system { () throws(SystemError) in try Signals() }
         let posted =
             try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
-        let lines = try instance.map { instance throws(SidecarError) in
-            try Self.openLines(settings, dataDirectory, instance, posted, exchanges, loader, log)
+        let lines = try (takesLines ? instance : nil).map { instance throws(SidecarError) in
+            try Self.openLines(
+                settings, dataDirectory, instance, posted, exchanges, records: recorder?.memory, loader, log)
         }
         self.lines = lines
+        self.recorder = recorder
         self.posted = posted
         self.settings = settings
         self.accessLog = accessLog
@@ -66,7 +75,7 @@ package struct Sidecar: ~Copyable {
         self.loader = loader
         self.fleet = fleet
         self.admin = admin
-        report = StatusReport(settings, proxy, loader: loader, fleet: fleet, lines: lines)
+        report = StatusReport(settings, proxy, loader: loader, fleet: fleet, lines: lines, exchanges: recorder?.memory)
     }
 
     /// What the proxy hands over of exchanges; nil where it makes no lines of them.
@@ -75,7 +84,7 @@ package struct Sidecar: ~Copyable {
     ) throws(SidecarError) -> ExchangeLines? {
         guard settings.makesLines, let instance else { return nil }
         let rings = try LineService.rings(instance, workers: workers)
-        let bell = try system { () throws(SystemError) in try ExchangeLines.Bell() }
+        let bell = try system { () throws(SystemError) in try Bell() }
         proxy.lines = ProxySettings.LineMaking(
             prefix: settings.pathPrefix, suffix: settings.pathSuffix, resultBytes: settings.resultBytes,
             variantHeader: settings.variantHeader, bucketHeader: settings.bucketHeader, rings: rings,
@@ -83,9 +92,36 @@ package struct Sidecar: ~Copyable {
         return ExchangeLines(rings, bell)
     }
 
+    /// What is known of exchanges by their request ids: in memory for lines that follow, and on disk where that is wanted.
+    private static func openRecorder(
+        _ settings: SidecarSettings, _ instance: Instance, workers: Int, _ proxy: inout ProxySettings
+    ) throws(SidecarError) -> ExchangeRecorder {
+        let names = proxy.variants.map(\.name)
+        let (recorder, recording) = try system { () throws(SystemError) in
+            var rings: [HandoverRing] = []
+            for _ in 0..<workers { rings.append(try HandoverRing(capacity: recordRing)) }
+            let bell = try Bell()
+            let memory = ExchangeMemory(
+                rings, names: names,
+                index: settings.exchangeBytes == 0
+                    ? nil
+                    : try ExchangeIndex(
+                        ExchangeFiles.directory(of: instance.path), bytes: settings.exchangeBytes,
+                        seed: try Entropy.words().0),
+                seed: try Entropy.words().0)
+            return (
+                ExchangeRecorder(memory, bell), ProxySettings.Recording(rings: rings, tellReader: { bell.ring() })
+            )
+        }
+        proxy.recording = recording
+        return recorder
+    }
+
+    private static let recordRing = 512 << 10
+
     private static func openLines(
         _ settings: SidecarSettings, _ dataDirectory: String, _ instance: Instance, _ posted: PostedLines.Box?,
-        _ exchanges: ExchangeLines?, _ loader: ActivationLoader, _ log: EventLog
+        _ exchanges: ExchangeLines?, records: (any ExchangeRecords)?, _ loader: ActivationLoader, _ log: EventLog
     ) throws(SidecarError) -> LineService {
         // A connection of its own, for the thread of its own.
         let ledger: Ledger
@@ -95,7 +131,7 @@ package struct Sidecar: ~Copyable {
         if case .after(let settle) = settings.settle { lines.attributing.settle = settle }
         return try LineService(
             lines, to: lines.destination(otherwise: .off), index: LedgerIndex(ledger), instance: instance,
-            endsWhenDone: false,
+            endsWhenDone: false, records: records,
             // A state without any manifest has nothing that could be claimed.
             moving: { loader.states.filter { !$0.isCurrent }.map(\.variant) }, tell: { log.write($0) },
             sources: { instance, settings throws(SidecarError) in
@@ -159,6 +195,7 @@ package struct Sidecar: ~Copyable {
         let loader = loader
         let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
         let workers = try fleet.start()
+        let recording = try startRecorder()
         let delivering = try startLines()
         var serving: ThreadBox?
         if let admin { serving = try Self.serve(admin, server) }
@@ -166,6 +203,8 @@ package struct Sidecar: ~Copyable {
         let isClean = supervise()
         loader.stop()
         workers.joinAll()
+        recorder?.stop()
+        recording?.join()
         // Lines that were taken are delivered for as long as the drain lasts; what is left stays in the spool.
         lines?.pipeline.stop()
         delivering?.join()
@@ -204,6 +243,12 @@ package struct Sidecar: ~Copyable {
                 "there is no room for the lines, and none of them was taken: send them again later",
                 fields: [("Retry-After", "5")])
         }
+    }
+
+    private borrowing func startRecorder() throws(SidecarError) -> ThreadBox? {
+        guard let recorder else { return nil }
+        return ThreadBox(
+            try Self.system { () throws(SystemError) in try Threads.start("exchanges") { recorder.run() } })
     }
 
     private borrowing func startLines() throws(SidecarError) -> ThreadBox? {

@@ -41,6 +41,8 @@ package struct SidecarSettings: Sendable {
     package var routeHeader = ""
     package var routeDefault = ""
     package var trustsMintedIDs = false
+    /// How much of records of exchanges is kept on disk; 0 for none.
+    package var exchangeBytes = 0
     /// Of all workers together. Nil for 10,000, or as many as the system allows.
     package var connections: Int?
     package var limits = ProxySettings.Limits()

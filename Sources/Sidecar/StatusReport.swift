@@ -1,5 +1,6 @@
 import Admin
 import Enrichment
+import Exchanges
 import Provenance
 import Proxy
 import Runtime
@@ -11,12 +12,14 @@ struct StatusReport: Sendable {
     private let loader: ActivationLoader
     private let fleet: WorkerFleet
     private let lines: LineService?
+    private let exchanges: ExchangeMemory?
     private let started = Clock.now()
 
     init(
         _ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet,
-        lines: LineService?
+        lines: LineService?, exchanges: ExchangeMemory?
     ) {
+        self.exchanges = exchanges
         self.settings = settings
         self.proxy = proxy
         self.loader = loader
@@ -69,6 +72,7 @@ struct StatusReport: Sendable {
                 .init("failed_reloads", .integer(loader.failureCount)),
                 .init("connections", .integer(totals.clients)),
                 .init("upstream_connections", .integer(totals.upstreams)), .init("totals", Self.counters(totals)),
+                .init("exchanges", exchanges.map { Self.figures($0.figures) } ?? .null),
                 .init("lines", lines.map { $0.pipeline.status.json } ?? .null),
                 .init(
                     "workers",
@@ -80,6 +84,15 @@ struct StatusReport: Sendable {
                                     .init("requests", .integer(worker[.requests])),
                                 ]))
                         })),
+            ]))
+    }
+
+    private static func figures(_ exchanges: ExchangeMemory.Figures) -> JSON {
+        .object(
+            JSONObject([
+                .init("seen", .integer(exchanges.seen)), .init("kept", .integer(exchanges.kept)),
+                .init("dropped", .integer(exchanges.dropped)), .init("failed", .integer(exchanges.failed)),
+                .init("problem", .optional(exchanges.problem)),
             ]))
     }
 

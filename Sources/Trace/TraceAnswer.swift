@@ -25,6 +25,7 @@ package enum FoundBy: String, Sendable {
     case versionField = "model_version"
     case otherFields = "pipeline_commit, data_version"
     case requestID = "request id"
+    case exchange = "record of the exchange"
     case variantAndTime = "variant and time"
     case digest = "digest"
     case digestPrefix = "digest prefix"

@@ -4,9 +4,11 @@ import Provenance
 ///
 /// It remembers the manifests that it found, so that a file of lines costs one look-up for each manifest in it.
 package final class Tracer {
-    private let index: any ManifestIndex
+    let index: any ManifestIndex
     private let verify: ((IndexedManifest) -> [CheckedFile])?
     private let isFile: (String) -> Bool
+    /// Records of exchanges, where any are kept.
+    let kept: (any KeptExchanges)?
     private var remembered: [Digest: TracedManifest] = [:]
     private var found: [ManifestKey: [TracedManifest]] = [:]
     private var revision: Int64 = -1
@@ -24,8 +26,9 @@ package final class Tracer {
     /// With `verify`, answers tell the state of every file on the disk; `isFile` is asked about names that nobody knows.
     package init(
         _ index: any ManifestIndex, verify: ((IndexedManifest) -> [CheckedFile])?,
-        isFile: @escaping (String) -> Bool = { _ in false }
+        kept: (any KeptExchanges)? = nil, isFile: @escaping (String) -> Bool = { _ in false }
     ) {
+        self.kept = kept
         self.index = index
         self.verify = verify
         self.isFile = isFile
@@ -287,7 +290,11 @@ package final class Tracer {
         try add(.dataVersion(name), .dataVersion)
         // What is no hash is a commit only as a whole.
         if prefix == nil { try add(.commitName(name), .commit) }
-        guard let first = all.first else { return TraceAnswer(input: .name, outcome: .unknown(reason: notFound(name))) }
+        guard let first = all.first else {
+            // Request ids that clients choose look like anything.
+            if let kept, let answer = try answer(kept.exchanges(of: name), name, .name) { return answer }
+            return TraceAnswer(input: .name, outcome: .unknown(reason: notFound(name)))
+        }
         if all.count == 1 { return found(first.0, first.1) }
         let ways = Set(all.map(\.1.rawValue)).sorted().joined(separator: ", ")
         return TraceAnswer(
@@ -305,28 +312,6 @@ package final class Tracer {
 
     private static func isULID(_ name: String) -> Bool { ULID.time(Array(name.utf8)) != nil }
 
-    private func answer(requestID id: String, input: TracedInput) throws(ManifestIndexError) -> TraceAnswer {
-        func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
-        guard let minted = MintedRequestID(id) else {
-            return unknown(
-                "the request id \(id) was not minted with a manifest in it, and no record of its exchange is kept")
-        }
-        let found = try traced(.digest(minted.manifest))
-        guard let traced = found.first else {
-            return unknown(
-                "no manifest in \(index.place) begins with \(minted.manifest.digits), as the request id \(id) does")
-        }
-        guard found.count == 1 else {
-            return TraceAnswer(
-                input: input, outcome: ambiguous("several manifests begin with \(minted.manifest.digits)", found))
-        }
-        return TraceAnswer(
-            input: input,
-            outcome: .found(
-                checked(traced), .requestID, .inferred, note: "it was the active manifest when the request was admitted"
-            ))
-    }
-
     private func found(_ traced: TracedManifest, _ by: FoundBy) -> TraceAnswer {
         let isVerified = traced.manifest.isDigestVerified
         return TraceAnswer(
@@ -337,7 +322,7 @@ package final class Tracer {
 
     private static let undeclaredNote = "the manifest declares another digest than it has"
 
-    private func ambiguous(_ what: String, _ candidates: [TracedManifest]) -> TraceAnswer.Outcome {
+    func ambiguous(_ what: String, _ candidates: [TracedManifest]) -> TraceAnswer.Outcome {
         .ambiguous(
             what: what, candidates: Array(candidates.prefix(Self.mostCandidates)),
             hasMore: candidates.count > Self.mostCandidates)
@@ -356,7 +341,7 @@ package final class Tracer {
         lastLive = nil
     }
 
-    private func traced(_ key: ManifestKey) throws(ManifestIndexError) -> [TracedManifest] {
+    func traced(_ key: ManifestKey) throws(ManifestIndexError) -> [TracedManifest] {
         if let known = found[key] { return known }
         let result = try lookedUp(key)
         if found.count >= Self.mostRemembered { found.removeAll(keepingCapacity: true) }
@@ -370,7 +355,7 @@ package final class Tracer {
         return result
     }
 
-    private func traced(_ indexed: IndexedManifest) throws(ManifestIndexError) -> TracedManifest {
+    func traced(_ indexed: IndexedManifest) throws(ManifestIndexError) -> TracedManifest {
         if let known = remembered[indexed.manifest.digest] { return known }
         let traced = TracedManifest(
             indexed, intervals: try index.intervals(of: indexed, limit: Self.mostIntervals), files: nil)
@@ -385,7 +370,7 @@ package final class Tracer {
 
     /// The manifest with the state of its files, if that was asked for. Only what is answered is hashed, and once: not the
     /// candidates that it was chosen from.
-    private func checked(_ traced: TracedManifest) -> TracedManifest {
+    func checked(_ traced: TracedManifest) -> TracedManifest {
         guard let verify else { return traced }
         if let known = remembered[traced.manifest.digest], known.files != nil { return known }
         let checked = TracedManifest(traced.indexed, intervals: traced.intervals, files: verify(traced.indexed))

@@ -1,4 +1,5 @@
 import Crypto
+import Exchanges
 import Ledger
 import Manifests
 import Provenance
@@ -30,6 +31,12 @@ enum Lookup {
         case (nil, nil): break
         }
         return LedgerIndex(try ledger(arguments))
+    }
+
+    /// Records of exchanges, which lie beside the ledger; nil where another index is asked.
+    static func exchanges(_ arguments: Arguments) throws(CommandError) -> ExchangeFiles? {
+        guard arguments.value("manifests") == nil, arguments.value("manifest") == nil else { return nil }
+        return ExchangeFiles(dataDirectory: try arguments.dataDirectory(for: .lookUp))
     }
 
     /// The manifest that an operand names: a file, the directory of a training run, or something that the ledger knows.

@@ -47,7 +47,9 @@ extension Command {
                 if !files.allSatisfy(\.state.isOK) { areFilesFine = false }
                 return files
             } : nil
-        let tracer = Tracer(index, verify: verify) { name in ((try? FileStatus.of(name)) ?? nil)?.isRegular == true }
+        let tracer = Tracer(index, verify: verify, kept: try Lookup.exchanges(arguments)) { name in
+            ((try? FileStatus.of(name)) ?? nil)?.isRegular == true
+        }
         let input = arguments.operands[0]
         let isStream = input == "-"
         let isNumbered = isStream || input.utf8.contains(0x0A)

@@ -1,0 +1,67 @@
+import Provenance
+
+/// From a request id to its manifest: by the record of its exchange, or by what a minted one carries.
+extension Tracer {
+    func answer(requestID id: String, input: TracedInput) throws(ManifestIndexError) -> TraceAnswer {
+        func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
+        if let kept, let answer = try answer(kept.exchanges(of: id), id, input) { return answer }
+        guard let minted = MintedRequestID(id) else {
+            let hint =
+                kept.map(\.isEmpty) ?? true
+                ? "; `colophon serve --exchanges-bytes 1GiB` keeps records of exchanges from then on"
+                : "; the oldest records make room for new ones (exchanges.bytes)"
+            return unknown(
+                "the request id \(id) was not minted with a manifest in it, and no record of its exchange is kept\(hint)"
+            )
+        }
+        let found = try traced(.digest(minted.manifest))
+        guard let traced = found.first else {
+            return unknown(
+                "no manifest in \(index.place) begins with \(minted.manifest.digits), as the request id \(id) does")
+        }
+        guard found.count == 1 else {
+            return TraceAnswer(
+                input: input, outcome: ambiguous("several manifests begin with \(minted.manifest.digits)", found))
+        }
+        return TraceAnswer(
+            input: input,
+            outcome: .found(
+                checked(traced), .requestID, .inferred, note: "it was the active manifest when the request was admitted"
+            ))
+    }
+
+    /// What the records of a request id say; nil when there are none.
+    func answer(
+        _ exchanges: [KeptExchange], _ id: String, _ input: TracedInput
+    ) throws(ManifestIndexError) -> TraceAnswer? {
+        guard let last = exchanges.last else { return nil }
+        func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
+        guard let prefix = last.record.manifest, exchanges.allSatisfy({ $0.record.manifest == prefix }) else {
+            return exchanges.count == 1
+                ? unknown("the proxy could not tell which manifest answered the request \(id) at \(last.time)")
+                : unknown(
+                    "\(exchanges.count) exchanges had the request id \(id), and not all of them the same manifest: \(Self.list(exchanges))"
+                )
+        }
+        let found = try traced(.digest(prefix))
+        guard found.count == 1, let traced = found.first else {
+            return unknown(
+                "the record of the request \(id) says \(prefix.digits), with which \(found.isEmpty ? "no manifest" : "more than one manifest") in \(index.place) begins"
+            )
+        }
+        var sure = exchanges.reduce(Attribution.exact) { min($0, $1.record.attribution) }
+        if let minted = MintedRequestID(id), !minted.manifest.matches(traced.manifest.digest) {
+            sure = min(sure, .mixed)
+        }
+        let variant = last.variant.isEmpty || last.variant == "default" ? "" : ", variant \(last.variant)"
+        return TraceAnswer(
+            input: input,
+            outcome: .found(
+                checked(traced), .exchange, sure,
+                note: "the proxy's record of \(last.time): status \(last.status)\(variant)"))
+    }
+
+    private static func list(_ exchanges: [KeptExchange]) -> String {
+        exchanges.suffix(5).map { "\($0.time) \($0.record.manifest?.digits ?? "unknown")" }.joined(separator: ", ")
+    }
+}

@@ -1,0 +1,130 @@
+"""Records of exchanges: a request id leads to what its response was stamped with, for lines that follow and for those who ask later."""
+
+import json
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+
+
+def trace(colophon, *args, text=None):
+    result = subprocess.run(
+        [COLOPHON, "trace", *args, "--json", "--data-dir", str(colophon.path / "data")], input=text, capture_output=True,
+        text=True, timeout=PATIENCE)
+    assert result.returncode in (0, 4), result.stderr
+    return json.loads(result.stdout.splitlines()[0])
+
+
+def kept(colophon, count):
+    wait_until(lambda: colophon.ask("/v1/status")[1]["exchanges"]["kept"] >= count, f"{count} records")
+
+
+def activate(colophon, version):
+    place(colophon.pointer, manifest(version))
+    wait_until(lambda: colophon.ask("/v1/status")[1]["variants"][0]["model_version"] == version, version)
+
+
+def line(number, identifier):
+    return (f"2025-03-04T18:21:03.219384Z,{number},recommendation request /recommend/{number}, status 200, "
+            f"request_id={identifier}, result: a,b, 42 ms")
+
+
+def test_ids_of_clients_lead_back_and_say_how_to_switch_that_on():
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address, "--exchanges-bytes", "32MiB", "--attribution-settle", "none") as colophon:
+            first = colophon.get("/", "X-Request-Id: order-66\r\n").one("X-Model-Manifest")
+            colophon.get("/", "X-Request-Id: twice\r\n")
+            minted = colophon.get("/").one("X-Request-Id")
+            activate(colophon, "m2")
+            second = colophon.get("/", "X-Request-Id: after\r\n").one("X-Model-Manifest")
+            colophon.get("/", "X-Request-Id: twice\r\n")
+            kept(colophon, 5)
+            for name, digest in [("order-66", first), (minted, first), ("after", second)]:
+                answer = trace(colophon, name)
+                assert answer["manifest_sha256"] == digest and answer["attribution"] == "inferred", answer
+                assert answer["found_by"] == "record of the exchange" and "status 200" in answer["note"], answer
+            answer = trace(colophon, line(7, "order-66"))
+            assert answer["manifest_sha256"] == first, answer
+            # Two exchanges, two manifests: neither is claimed.
+            answer = trace(colophon, "twice")
+            assert answer["attribution"] == "unknown" and "2 exchanges had the request id twice" in answer["reason"], answer
+            reason = trace(colophon, '{"request_id": "never-seen"}')["reason"]
+            assert "oldest records make room" in reason, reason
+        with Colophon(upstream.address) as colophon:
+            colophon.get("/", "X-Request-Id: order-66\r\n")
+            reason = trace(colophon, '{"request_id": "order-66"}')["reason"]
+            assert "--exchanges-bytes" in reason, reason
+            assert not list((colophon.path / "data").glob("instances/*/exchanges/*"))
+
+
+def test_records_survive_a_kill_and_are_gone_on_with():
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address, "--exchanges-bytes", "32MiB") as colophon:
+            for number in range(500):
+                colophon.get("/", f"X-Request-Id: killed-{number}\r\n")
+            kept(colophon, 500)
+            colophon.process.kill()
+            colophon.process.wait()
+            digest = None
+            for number in (0, 250, 499):
+                answer = trace(colophon, f"killed-{number}")
+                digest = digest or answer["manifest_sha256"]
+                assert answer["manifest_sha256"] == digest, answer
+            with Colophon(upstream.address, "--exchanges-bytes", "32MiB", directory=colophon.path) as again:
+                again.get("/", "X-Request-Id: later\r\n")
+                kept(again, 501)
+                assert trace(again, "later")["manifest_sha256"] == digest
+                assert trace(again, "killed-7")["manifest_sha256"] == digest
+
+
+def test_lines_that_follow_get_the_manifest_of_their_exchange():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        log, out = Path(directory, "server.log"), Path(directory, "enriched.log")
+        with Colophon(upstream.address, "--attribution-settle", "none", "--logs-to", f"file:{out}",
+                      "--logs-files", str(log)) as colophon:
+            first = colophon.get("/", "X-Request-Id: a-1\r\n").one("X-Model-Manifest")
+            minted = colophon.get("/").one("X-Request-Id")
+            activate(colophon, "m2")
+            second = colophon.get("/", "X-Request-Id: b-2\r\n").one("X-Model-Manifest")
+            assert first != second
+            log.write_text("".join(line(n, name) + "\n" for n, name in enumerate(["a-1", "b-2", minted, "unheard-of"])))
+            wait_until(lambda: out.exists() and out.read_text().count("\n") == 4, "the lines")
+            lines = out.read_text().splitlines()
+            for text, digest in zip(lines, [first, second, first]):
+                assert text.endswith(f"manifest_sha256={digest}"), text
+            # Of a time before anything was live, and an id that nobody knows.
+            assert "attribution=unknown" in lines[3] and "manifest_sha256" not in lines[3], lines[3]
+
+
+def test_an_activation_within_a_response_makes_its_record_mixed():
+    release = threading.Event()
+
+    def slow(connection, head, rest):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        release.wait(PATIENCE)
+        connection.sendall(b"b")
+        return True
+
+    with Upstream(slow) as upstream:
+        with Colophon(upstream.address, "--exchanges-bytes", "32MiB", "--attribution-settle", "none") as colophon:
+            with colophon.connect() as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: m\r\nX-Request-Id: long\r\n\r\n")
+                head = connection.recv(1 << 16)
+                assert b"X-Model-Attribution: inferred" in head, head
+                activate(colophon, "m2")
+                release.set()
+                wait_until(lambda: colophon.ask("/v1/status")[1]["exchanges"]["kept"] == 1, "its record")
+            answer = trace(colophon, "long")
+            assert answer["attribution"] == "mixed" and answer["model_version"] == "m1", answer
+
+
+def test_a_size_that_cannot_be_is_refused():
+    for size in ["1MiB", "soon", "-1"]:
+        result = subprocess.run([COLOPHON, "serve", "--exchanges-bytes", size], capture_output=True, text=True, timeout=PATIENCE)
+        assert result.returncode == 2 and "at least 32MiB" in result.stderr, result.stderr
+
+
+if __name__ == "__main__":
+    run(globals())

@@ -1,0 +1,222 @@
+import Provenance
+import Runtime
+import TestSupport
+import Testing
+
+@testable import Exchanges
+
+/// What is known of exchanges by their request ids, in memory and on disk.
+@Suite("Records of exchanges")
+struct ExchangesTests {
+    private static func hand(
+        _ ring: HandoverRing, _ id: String, _ manifest: String?, _ attribution: Attribution = .inferred,
+        time: Int64 = 1_000_000, status: Int = 200, variant: UInt8 = 0
+    ) -> Bool {
+        let bytes = Array(id.utf8)
+        let size = ExchangeEntry.size(idCount: bytes.count)
+        guard let place = ring.reserve(size) else { return false }
+        bytes.withUnsafeBytes { id in
+            guard let base = id.baseAddress else { return }
+            Array((manifest ?? "").utf8).withUnsafeBytes { prefix in
+                ExchangeEntry(place).fill(
+                    id: base, idCount: id.count, time: time, status: status, strength: attribution.strength,
+                    variant: variant, prefix: manifest == nil ? nil : prefix.baseAddress)
+            }
+        }
+        ring.commit(size)
+        return true
+    }
+
+    private static func record(_ memory: ExchangeMemory, _ id: String) -> ExchangeRecord? {
+        memory.record(of: Array(id.utf8).span)
+    }
+
+    private static let first = "51ac0912ffee"
+    private static let second = "00000000000a"
+
+    @Test("an id leads to what its response was stamped with, as surely as that was")
+    func remembers() throws {
+        let ring = try HandoverRing(capacity: 1 << 16)
+        let memory = ExchangeMemory([ring], names: ["default"], index: nil, seed: 7)
+        #expect(Self.hand(ring, "abc", Self.first, .exact))
+        #expect(Self.hand(ring, "none", nil, .unknown))
+        #expect(Self.record(memory, "abc") == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .exact))
+        #expect(Self.record(memory, "none") == ExchangeRecord(manifest: nil, attribution: .unknown))
+        #expect(Self.record(memory, "abd") == nil)
+        #expect(Self.record(memory, "") == nil)
+        // Used again with the same manifest it is as sure as the weaker one, with another one nothing is known.
+        #expect(Self.hand(ring, "abc", Self.first, .mixed))
+        memory.drain()
+        #expect(Self.record(memory, "abc") == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .mixed))
+        #expect(Self.hand(ring, "abc", Self.second, .exact))
+        memory.drain()
+        #expect(Self.record(memory, "abc") == ExchangeRecord(manifest: nil, attribution: .unknown))
+        #expect(Self.hand(ring, "leading-zeros", Self.second, .inferred))
+        #expect(Self.record(memory, "leading-zeros")?.manifest?.digits == Self.second)
+    }
+
+    @Test("as many as are promised are remembered, the last ones, by lot and beside a plain list", arguments: 0..<20)
+    func remembersTheLast(round: Int) throws {
+        for seed in Seeds.some(1).map({ $0 &+ UInt64(round) }) {
+            var chance = Chance(seed: seed)
+            let rings = try (0..<1 + chance.draw(3)).map { _ in try HandoverRing(capacity: 4096) }
+            let most = 1 + chance.draw(40)
+            let memory = ExchangeMemory(rings, names: [], index: nil, seed: seed, mostOfWorker: most)
+            var list: [(id: String, manifest: String?, attribution: Attribution)] = []
+            for _ in 0..<400 {
+                let id = "id-\(chance.draw(120))"
+                let manifest = [Self.first, Self.second, nil][chance.draw(3)]
+                let attribution = Attribution(strength: chance.draw(4))
+                let ring = rings[chance.draw(rings.count)]
+                memory.drain()
+                guard Self.hand(ring, id, manifest, attribution) else {
+                    Issue.record("COLOPHON_SEED=\(seed): a ring that was emptied is full")
+                    return
+                }
+                list.append((id, manifest, attribution))
+                list = list.suffix(most * rings.count)
+                // Not every exchange is asked for before the next one.
+                if chance.percent(50) { memory.drain() }
+                let asked = "id-\(chance.draw(120))"
+                memory.drain()
+                let those = list.filter { $0.id.hasSameBytes(as: asked) }
+                let agree = those.allSatisfy { $0.manifest == those[0].manifest }
+                let wanted = those.map(\.attribution).min().map { weakest in
+                    agree
+                        ? ExchangeRecord(manifest: those[0].manifest.flatMap(HexPrefix.init), attribution: weakest)
+                        : ExchangeRecord(manifest: nil, attribution: .unknown)
+                }
+                let found = Self.record(memory, asked)
+                if found != wanted {
+                    Issue.record("COLOPHON_SEED=\(seed): \(asked) is \(found as Any), not \(wanted as Any)")
+                    return
+                }
+            }
+        }
+    }
+
+    @Test("records on disk survive the process, and are found by whoever looks through all instances")
+    func keeps() throws {
+        let scratch = Scratch()
+        let path = ExchangeFiles.directory(of: Paths.join(scratch.directory, "instances/default"))
+        for round in 0..<3 {
+            let ring = try HandoverRing(capacity: 1 << 16)
+            let memory = ExchangeMemory(
+                [ring], names: ["als", "pop"], index: try ExchangeIndex(path, bytes: 32 << 20, seed: 3), seed: 7)
+            #expect(
+                Self.hand(
+                    ring, "id-\(round)", Self.first, .inferred, time: Int64(round) * 1_000_000, status: 404, variant: 1)
+            )
+            #expect(Self.hand(ring, "again", Self.second, .mixed, time: Int64(10 - round)))
+            memory.drain()
+            #expect(memory.figures.kept == 2 * round + 2)
+        }
+        let files = ExchangeFiles(dataDirectory: scratch.directory)
+        #expect(!files.isEmpty)
+        for round in 0..<3 {
+            let found = files.exchanges(of: "id-\(round)")
+            #expect(found.count == 1)
+            #expect(found.first?.time == Instant(microseconds: Int64(round) * 1_000_000))
+            #expect(found.first?.variant == "pop")
+            #expect(found.first?.status == 404)
+            #expect(found.first?.record == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .inferred))
+        }
+        #expect(files.exchanges(of: "again").map(\.time.microseconds) == [8, 9, 10])
+        #expect(files.exchanges(of: "id-3").isEmpty)
+        #expect(files.exchanges(of: String(repeating: "x", count: 200)).isEmpty)
+        #expect(ExchangeFiles(dataDirectory: scratch.directory + "/nowhere").isEmpty)
+    }
+
+    @Test("it is bounded: the oldest segment goes, and what went with it is counted")
+    func isBounded() throws {
+        let scratch = Scratch()
+        let path = ExchangeFiles.directory(of: Paths.join(scratch.directory, "instances/default"))
+        let ring = try HandoverRing(capacity: 1 << 20)
+        let memory = ExchangeMemory(
+            [ring], names: ["v"], index: try ExchangeIndex(path, bytes: 20 << 20, seed: 3), seed: 7)
+        let total = 300_000
+        for number in 0..<total {
+            if !Self.hand(ring, "request-\(number)", Self.first) {
+                memory.drain()
+                #expect(Self.hand(ring, "request-\(number)", Self.first))
+            }
+        }
+        memory.drain()
+        let figures = memory.figures
+        #expect(figures.kept + figures.dropped == total)
+        #expect(figures.dropped > 0 && figures.failed == 0)
+        #expect(try Files.names(in: path).count == 2)
+        let files = ExchangeFiles(dataDirectory: scratch.directory)
+        for number in stride(from: figures.dropped, to: total, by: 997) {
+            #expect(files.exchanges(of: "request-\(number)").count == 1, "request-\(number)")
+        }
+        #expect(files.exchanges(of: "request-0").isEmpty)
+        #expect(files.exchanges(of: "request-\(figures.dropped - 1)").isEmpty)
+    }
+
+    @Test("whatever happens to a file, it is read without a crash, and nothing is found that nobody wrote")
+    func survivesDamage() throws {
+        let scratch = Scratch()
+        let path = ExchangeFiles.directory(of: Paths.join(scratch.directory, "instances/default"))
+        let ring = try HandoverRing(capacity: 1 << 16)
+        var memory: ExchangeMemory? = ExchangeMemory(
+            [ring], names: ["v"], index: try ExchangeIndex(path, bytes: 32 << 20, seed: 3), seed: 7)
+        for number in 0..<100 { #expect(Self.hand(ring, "id-\(number)", Self.first)) }
+        memory?.drain()
+        memory = nil
+        let file = Paths.join(path, try Files.names(in: path)[0])
+        guard let whole = try Files.read(file, limit: 16 << 20) else { return }
+        let used = 64 + 4 * (1 << 17) + 100 * 64
+        for seed in Seeds.some(60) {
+            var chance = Chance(seed: seed)
+            var bytes = whole
+            for _ in 0..<1 + chance.draw(2000) {
+                bytes[chance.percent(70) ? chance.draw(used) : chance.draw(64)] = UInt8(chance.draw(256))
+            }
+            if chance.percent(10) { bytes.removeLast(chance.draw(bytes.count)) }
+            _ = try Files.place(bytes, at: file, .replacing)
+            let files = ExchangeFiles(dataDirectory: scratch.directory)
+            for number in 0..<100 {
+                for found in files.exchanges(of: "id-\(number)") {
+                    #expect(found.record.manifest?.digits == Self.first, "COLOPHON_SEED=\(seed)")
+                }
+            }
+            // Whoever writes goes on, in this file or in another one.
+            let again = ExchangeMemory(
+                [ring], names: ["v"], index: try ExchangeIndex(path, bytes: 32 << 20, seed: 3), seed: 7)
+            #expect(Self.hand(ring, "new-\(seed)", Self.second))
+            again.drain()
+            #expect(again.figures.failed == 0, "COLOPHON_SEED=\(seed)")
+            for name in try Files.names(in: path) where Paths.join(path, name) != file {
+                try RawFile.remove(Paths.join(path, name))
+            }
+        }
+    }
+
+    @Test("a file of the first version is read for ever")
+    func readsVersion1() throws {
+        let scratch = Scratch()
+        let path = ExchangeFiles.directory(of: Paths.join(scratch.directory, "instances/default"))
+        try Files.makeDirectory(path)
+        // All of it but its zeros: a line for each stretch, its offset and its bytes.
+        let text = try Files.read(Program.root + "/Tests/Fixtures/exchanges-v1.txt", limit: 1 << 20) ?? []
+        var bytes = [UInt8](repeating: 0, count: 64 + (1 << 19) + (8 << 20))
+        for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
+            let words = line.split(separator: " ")
+            var offset = Int(words[0]) ?? 0
+            var digits = words[1]
+            while !digits.isEmpty {
+                bytes[offset] = UInt8(digits.prefix(2), radix: 16) ?? 0
+                digits = digits.dropFirst(2)
+                offset += 1
+            }
+        }
+        _ = try Files.place(bytes, at: Paths.join(path, "0000000000000001.exchanges"), .replacing)
+        let files = ExchangeFiles(dataDirectory: scratch.directory)
+        let found = files.exchanges(of: "fixture-1")
+        #expect(found.first?.record == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .exact))
+        #expect(found.first?.variant == "als_model")
+        #expect(found.first?.time == Instant(microseconds: 1_741_112_463_219_384))
+        #expect(found.first?.status == 206)
+    }
+}
