@@ -137,7 +137,7 @@ package struct LineRecord {
         let length = record.length
         guard length >= headerSize, length <= longest, length % 8 == 0, length <= count, record.kind != nil,
             record.valueCount <= length - headerSize, record.load(4) as UInt32 == record.checksum,
-            record.hasSoundPart(20), record.hasSoundPart(28)
+            record.hasSoundPart(20), record.hasSoundPart(28), record.carriedCount == 0
         else { return nil }
         return record
     }

@@ -170,8 +170,10 @@ package final class LineService: @unchecked Sendable {
         let checkpoints = try system { () throws(SystemError) in
             try Checkpoints(Paths.join(instance.path, "checkpoints"), host: Host.identity)
         }
+        // The next start may have another working directory.
         return FileSource(
-            settings.files, lineLimit: settings.intake.lineLimit, checkpoints: checkpoints, endsAtEnd: endsAtEnd)
+            settings.files.map(Paths.absolute), lineLimit: settings.intake.lineLimit, checkpoints: checkpoints,
+            endsAtEnd: endsAtEnd)
     }
 
     /// The sockets that lines come in on.
