@@ -17,11 +17,13 @@ package final class ProgressBar: Sendable {
     package enum Unit: Sendable {
         case bytes
         case files
+        case lines
     }
 
     private static let silence: Int64 = 1_000_000
     private static let interval: Int64 = 100_000
 
+    /// `total` is 0 where nobody knows how much there will be.
     package init(_ title: String, total: Int64, unit: Unit) {
         self.title = title
         self.total = total
@@ -45,8 +47,13 @@ package final class ProgressBar: Sendable {
 
     private func draw(_ done: Int64, after elapsed: Int64) {
         isShown.store(true, ordering: .relaxed)
-        let share = total > 0 ? min(1, Double(done) / Double(total)) : 0
         let rate = Double(done) / (Double(elapsed) / 1_000_000)
+        guard total > 0 else {
+            // Nobody knows how much there will be.
+            write("\r\u{1B}[K\(title) \(amount(done))  \(amount(Int64(rate)))/s")
+            return
+        }
+        let share = min(1, Double(done) / Double(total))
         let left = rate > 0 ? Int64(Double(max(0, total - done)) / rate) : 0
         let figures = " \(Int(share * 100)) %  \(amount(done)) of \(amount(total))  \(left) s left"
         let width = max(0, min(30, columns - title.utf8.count - figures.utf8.count - 4))
@@ -55,7 +62,7 @@ package final class ProgressBar: Sendable {
         write("\r\u{1B}[K\(title) \(bar)\(figures)")
     }
 
-    /// Takes the bar away again.
+    /// Takes the bar away, until it is drawn again: something else is to be written there.
     package func finish() {
         if isShown.load(ordering: .relaxed) { write("\r\u{1B}[K") }
     }
@@ -63,7 +70,7 @@ package final class ProgressBar: Sendable {
     private func amount(_ count: Int64) -> String {
         switch unit {
         case .bytes: Figures.bytes(count)
-        case .files: Figures.grouped(count)
+        case .files, .lines: Figures.grouped(count) + (unit == .lines ? " lines" : "")
         }
     }
 

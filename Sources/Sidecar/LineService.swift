@@ -300,6 +300,7 @@ package final class LineService: @unchecked Sendable {
     }
 
     private static let sourcePatience: Int32 = 3000
+    private static let progressPause: Int32 = 200
 
     // MARK: - Running
 
@@ -319,16 +320,23 @@ package final class LineService: @unchecked Sendable {
         }
     }
 
-    /// Runs the pipeline until it is done, or a signal ends it. True when nothing was left undone.
-    package func run(until signals: borrowing Signals) throws(SidecarError) -> Bool {
+    /// Runs the pipeline until it is done, or a signal ends it; `progress` is told how many more lines have arrived. True when nothing was
+    /// left undone.
+    package func run(
+        until signals: borrowing Signals, progress: (Int64) -> Void
+    ) throws(SidecarError) -> Bool {
         let done = try system { () throws(SystemError) in try Wake() }
         if sendsToKafka, !isTopicKnown.load(ordering: .relaxed) {
             _ = try system { () throws(SystemError) in try Threads.start("topic") { self.watchTopic() } }
         }
         let thread = try start(onEnd: { done.signal() })
+        var arrived: UInt64 = 0
         while true {
-            let ready = Readiness.wait([done.number, signals.number], milliseconds: -1)
+            let ready = Readiness.wait([done.number, signals.number], milliseconds: Self.progressPause)
             if ready[0] { break }
+            let figures = pipeline.status.figures
+            progress(Int64(clamping: figures.delivered + figures.dead - arrived))
+            arrived = figures.delivered + figures.dead
             while let signal = signals.next() { if case .terminate = signal { pipeline.stop() } }
         }
         thread.join()

@@ -132,12 +132,18 @@ extension Command {
         let directory = try arguments.dataDirectory(for: .change)
         let name = arguments.value("instance") ?? "enrich"
         let once = arguments.has("once")
+        let bar = ProgressBar("delivered", total: 0, unit: .lines)
+        defer { bar.finish() }
+        let tell: @Sendable (LineNews) -> Void = { news in
+            bar.finish()
+            log.write(news)
+        }
         let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
         do throws(SidecarError) {
             let service = try LineService(
                 settings.lines, to: destination, index: index,
                 instance: try LineService.openInstance(directory, name), endsWhenDone: true, endsAtEnd: once,
-                tell: { log.write($0) },
+                tell: tell,
                 sources: { instance, settings throws(SidecarError) in
                     var sources = try LineService.unixSources(settings)
                     if !settings.files.isEmpty {
@@ -149,7 +155,8 @@ extension Command {
                     return sources
                 })
             if let refusal = try service.checkTopic() { throw .topic(refusal) }
-            let isWhole = try service.run(until: signals)
+            let isWhole = try service.run(until: signals) { bar.advance(by: $0) }
+            bar.finish()
             var report = LineReport(service.pipeline.counters, problem: service.pipeline.ledgerProblem)
             report.delivered = service.pipeline.delivered
             report.waiting = service.pipeline.waiting

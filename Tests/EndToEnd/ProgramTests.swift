@@ -87,6 +87,26 @@ struct ProgramTests {
         #expect(scratch.read("err") == "" && scratch.read("out") == "")
     }
 
+    @Test("where nobody knows how much there will be, progress says how much there was")
+    func showsProgressOfLines() throws {
+        let path = colophon.scratch.write("m.json", "{\"model_version\":\"v\"}")
+        let command =
+            "stty cols 100; exec \(Program.colophonPath) enrich --manifest \(path) --data-dir data --unix socket --to file:out"
+        let onTerminal = Program.start(
+            ["script", "-qefc", command, "/dev/null"], output: colophon.scratch.path("terminal"), errors: "/dev/null",
+            in: colophon.scratch.directory)
+        defer {
+            kill(onTerminal, SIGKILL)
+            _ = Program.wait(for: onTerminal)
+        }
+        var seen = ""
+        while !seen.contains("delivered 0 lines"), !Program.hasEnded(onTerminal) {
+            seen = colophon.scratch.read("terminal") ?? ""
+            sched_yield()
+        }
+        #expect(seen.contains("delivered 0 lines  0 lines/s"), "\(seen)")
+    }
+
     @Test("output that nobody reads any more ends it quietly; output that cannot be written is told")
     func losesItsReader() throws {
         let path = try colophon.write(1)
