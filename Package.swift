@@ -104,6 +104,10 @@ let package = Package(
         .target(
             name: "Fuzz", dependencies: ["Provenance", "HTTP"], path: "Fuzz", exclude: ["run"], swiftSettings: strict),
 
+        .executableTarget(
+            name: "spool-bench", dependencies: ["Enrichment", "Provenance", "Runtime"], path: "Benchmarks/spool-bench",
+            swiftSettings: strict),
+
         // What `make bench` measures inside the process; it also makes the ledgers that tests and benchmarks start from.
         .executableTarget(
             name: "ledger-bench", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],

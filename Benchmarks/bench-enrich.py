@@ -4,13 +4,16 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path += [HERE, os.path.join(HERE, "..", "Tests", "EndToEnd", "lines")]
 import measure  # noqa: E402
+from confluent_kafka import Consumer, TopicPartition  # noqa: E402
 
 colophon = os.path.abspath(sys.argv[1])
 LINES, JSON_LINES, KAFKA_LINES = 2_000_000, 400_000, 600_000
@@ -104,6 +107,19 @@ def filters(scratch, manifest):
     os.unlink(source)
 
 
+def spool(scratch):
+    """The spool by itself: records of 400 bytes, written as they come and synced in groups; then read back as after a kill."""
+    print("the spool, a GiB of records in memory")
+    runs = []
+    for _ in range(5):
+        shutil.rmtree(f"{scratch}/spool", ignore_errors=True)
+        bench = os.path.join(os.path.dirname(colophon), "spool-bench")
+        runs.append(json.loads(subprocess.run([bench, f"{scratch}/spool", "1024"], capture_output=True, check=True).stdout))
+    shutil.rmtree(f"{scratch}/spool")
+    measure.bar("appended a second", statistics.median(run["append_mb_per_second"] for run in runs), 500, at_most=False, unit="MB/s")
+    measure.bar("recovery of a GiB", statistics.median(run["recovery_seconds"] for run in runs), 2, unit="s")
+
+
 def kafka(scratch, manifest):
     from cluster import Kafka
     source, enriched = f"{scratch}/app.log", f"{scratch}/enriched"
@@ -132,15 +148,97 @@ def kafka(scratch, manifest):
             "colophon, file to Kafka": lambda: run("file4", enrich(*files)),
             "colophon, stdin through the spool": lambda: run("spool4", enrich(), stdin=source),
             "C loop, no headers": lambda: run("loop0", lambda t: [loop, broker.address, t, enriched, "0"]),
-            "colophon, file, no headers": lambda: run("file0", enrich(*files, "--kafka-headers", "none"))}, rounds=3)
+            "colophon, file, no headers": lambda: run("file0", enrich(*files, "--kafka-headers", "none")),
+            "colophon, file, all headers": lambda: run("file8", enrich(*files, "--kafka-headers", "all"))}, rounds=3)
         cost = {name: statistics.median(values[1:]) / KAFKA_LINES * 1e6 for name, values in used.items()}
         for name, value in cost.items():
             print(f"  {name:10} {value:.2f} us of processor time a line")
+        # All of them, but for a request id, which these lines do not have; line_time is there, for they are old.
+        print(f"  a header costs {(cost['file8'] - cost['file0']) / 8:.2f} us of processor time a line")
         measure.bar("lines a second beside the C loop", medians["C loop, four headers"] / medians["colophon, file to Kafka"], 0.8, at_most=False)
         measure.bar("processor time a line beside the C loop", cost["file4"] / cost["loop4"], 1.25)
         measure.bar("processor time a line through the spool beside the C loop", cost["spool4"] / cost["loop4"], 1.5)
         measure.bar("processor time a line without headers beside the C loop", cost["file0"] / cost["loop0"], 1.25)
+        daemons(scratch, manifest, broker, source)
         proxy(scratch, broker)
+
+
+def daemons(scratch, manifest, broker, source):
+    """The same file to Kafka by rsyslog and syslog-ng, which set no headers: from the start to the last record in the topic."""
+    root = os.path.join(HERE, "..", ".venv-bench", "syslog")
+    if not os.path.isdir(root):
+        sys.exit("benchmark: rsyslog and syslog-ng are missing: make deps-bench")
+    libraries = [f"{root}/usr/lib/x86_64-linux-gnu", f"{root}/lib/x86_64-linux-gnu", f"{root}/usr/lib/syslog-ng"]
+    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(os.path.abspath(path) for path in libraries)}
+    modules = os.path.abspath(f"{root}/usr/lib/x86_64-linux-gnu/rsyslog")
+    used, serial = {}, iter(range(1000))
+
+    def rsyslog(topic, place):
+        with open(f"{place}/conf", "w") as file:
+            file.write(f"""module(load="{modules}/imfile.so" mode="inotify")
+module(load="{modules}/omkafka.so")
+global(workDirectory="{place}" maxMessageSize="64k")
+template(name="enriched" type="string" string="%msg%{SUFFIX}")
+ruleset(name="k" queue.type="LinkedList" queue.size="50000" queue.dequeueBatchSize="1024") {{
+  action(type="omkafka" broker=["{broker.address}"] topic="{topic}" template="enriched" resubmitOnFailure="on"
+         confParam=["compression.codec=zstd", "enable.idempotence=true", "linger.ms=5"])
+}}
+input(type="imfile" File="{source}" Tag="x" ruleset="k")
+""")
+        return [f"{root}/usr/sbin/rsyslogd", "-n", "-f", f"{place}/conf", "-i", f"{place}/pid", "-M", modules]
+
+    def syslog_ng(topic, place):
+        with open(f"{place}/conf", "w") as file:
+            file.write(f"""@version: 3.38
+options {{ stats-freq(0); log-msg-size(65536); }};
+source s {{ file("{source}" flags(no-parse) read-old-records(yes) log-fetch-limit(1000) log-iw-size(10000)); }};
+destination d {{ kafka-c(bootstrap-servers("{broker.address}") topic("{topic}") message("${{MESSAGE}}{SUFFIX}") sync-send(no)
+  config(compression.codec("zstd") enable.idempotence("true") linger.ms("5"))); }};
+log {{ source(s); destination(d); flags(flow-control); }};
+""")
+        return [f"{root}/usr/sbin/syslog-ng", "-F", "-f", f"{place}/conf", "-R", f"{place}/persist", "-p", f"{place}/pid",
+                "-c", f"{place}/control", f"--module-path={os.path.abspath(root)}/usr/lib/syslog-ng/3.38"]
+
+    def enrich(topic, place):
+        return [colophon, "enrich", "--manifest", manifest, "--data-dir", place, "--to", f"kafka://{broker.address}/{topic}",
+                "--kafka-headers", "none", "--kafka-key", "none", "--files", source]
+
+    def run(name, make):
+        topic, place = broker.create(), f"{scratch}/daemon{next(serial)}"
+        os.mkdir(place)
+        began = time.monotonic()
+        process = subprocess.Popen(make(topic, place), env=environment if make is not enrich else None, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while (there := count(topic)) < KAFKA_LINES:
+                if process.poll() is not None or time.monotonic() - began > 120:
+                    sys.exit(f"benchmark: {name} has brought {there:,} lines of {KAFKA_LINES:,}")
+                time.sleep(0.02)
+            seconds = time.monotonic() - began
+            fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
+            used.setdefault(name, []).append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+        finally:
+            process.terminate()
+            process.wait(30)
+        # Again, when it has ended: nothing more, and nothing less.
+        used.setdefault(name + ", records", []).append(count(topic))
+        return seconds
+
+    def count(topic):
+        return looking.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+
+    looking = Consumer(broker.settings(**{"group.id": "looking"}))
+    print(f"{KAFKA_LINES:,} lines of a file to Kafka, no headers and no key, beside daemons for logs")
+    medians = measure.compare({
+        "colophon enrich --files": lambda: run("colophon", enrich), "rsyslog": lambda: run("rsyslog", rsyslog),
+        "syslog-ng": lambda: run("syslog-ng", syslog_ng)}, rounds=3)
+    looking.close()
+    cost = {name: statistics.median(values[1:]) / KAFKA_LINES * 1e6 for name, values in used.items() if "records" not in name}
+    for name, value in cost.items():
+        print(f"  {name:10} {value:.2f} us of processor time a line; {used[name + ', records'][-1]:,} records")
+    measure.bar("lines a second beside the faster daemon", min(medians["rsyslog"], medians["syslog-ng"]) / medians["colophon enrich --files"],
+                1, at_most=False)
+    measure.bar("processor time a line beside the thriftier daemon", cost["colophon"] / min(cost["rsyslog"], cost["syslog-ng"]), 1)
 
 
 def proxy(scratch, broker):
@@ -182,6 +280,14 @@ with measure.Scratch() as scratch:
         json.dump(MANIFEST, file)
     if len(sys.argv) < 3 or sys.argv[2] == "filters":
         filters(scratch, path)
+    if len(sys.argv) < 3 or sys.argv[2] == "spool":
+        spool(scratch)
     if len(sys.argv) < 3 or sys.argv[2] == "kafka":
         kafka(scratch, path)
+    if sys.argv[2:] == ["daemons"]:
+        from cluster import Kafka
+        with Kafka() as broker:
+            source = f"{scratch}/app.log"
+            write(source, KAFKA_LINES, recommendation)
+            daemons(scratch, path, broker, source)
 measure.end()

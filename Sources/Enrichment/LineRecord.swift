@@ -6,6 +6,8 @@ import Provenance
 package struct LineRecord {
     let base: UnsafeMutableRawPointer
 
+    package init(base: UnsafeMutableRawPointer) { self.base = base }
+
     package enum Kind: UInt8 {
         case line = 1
         /// What a manifest's record headers are, under a number that lines in the same segment use.
@@ -14,14 +16,14 @@ package struct LineRecord {
         case source = 3
     }
 
-    static let headerSize = 72
+    package static let headerSize = 72
     /// No record is longer; a length that says so was damaged.
     static let longest = 32 << 20
     static let none = UInt32.max
-    static let noTime = Int64.min
+    package static let noTime = Int64.min
 
     /// `more` bytes may stand behind the value: a request id that is no part of the line.
-    static func size(ofValue count: Int, and more: Int = 0) -> Int { (headerSize + count + more + 7) & ~7 }
+    package static func size(ofValue count: Int, and more: Int = 0) -> Int { (headerSize + count + more + 7) & ~7 }
 
     private func load<Value: FixedWidthInteger>(_ offset: Int) -> Value {
         Value(littleEndian: base.load(fromByteOffset: offset, as: Value.self))
@@ -34,7 +36,7 @@ package struct LineRecord {
     var length: Int { Int(load(0) as UInt32) }
     var kind: Kind? { Kind(rawValue: load(8) as UInt8) }
     var attribution: Attribution { Attribution(strength: Int(load(9) as UInt8)) }
-    var source: UInt32 {
+    package var source: UInt32 {
         get { load(12) }
         nonmutating set { store(newValue, 12) }
     }
@@ -90,7 +92,7 @@ package struct LineRecord {
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: length) }
 
     /// Fills in everything but the value.
-    func fill(
+    package func fill(
         _ kind: Kind, valueCount: Int, more: Int = 0, attribution: Attribution = .unknown, key: Range<Int>? = nil,
         requestID: Range<Int>? = nil, position: Int64 = 0, milliseconds: Int64 = 0, lineTime: Int64 = noTime,
         carriedCount: Int = 0

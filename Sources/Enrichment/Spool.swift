@@ -21,7 +21,14 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     let definitions: Definitions
     /// Part of the name of every line that was spooled first: a ULID, new when the spool is new.
     package internal(set) var generation: String
-    var segments: [Segment] = []
+    var segments: [Segment] = [] {
+        didSet {
+            // Asked for with every line: not to be counted together each time.
+            segmentBytes = 0
+            for segment in segments { segmentBytes += segment.size }
+        }
+    }
+    private var segmentBytes = 0
 
     // What was appended and is not known to be on the disk.
     var unsynced: [UInt8] = []
@@ -51,7 +58,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     // MARK: - Appending
 
     /// How many bytes the spool takes on the disk, with those that are to be written.
-    package var bytes: Int { segments.reduce(0) { $0 + $1.size } + unsynced.count }
+    package var bytes: Int { segmentBytes + unsynced.count }
 
     /// How much of the spool some may fill. Who can wait leaves room for those who cannot.
     package enum Share {
@@ -179,7 +186,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         let index = segments.count - 1
         segments[index].size += unsynced.count
         segments[index].end = next
-        unsynced.removeAll(keepingCapacity: unsynced.capacity <= 1 << 20)
+        unsynced.removeAll(keepingCapacity: true)
         unsyncedCount = 0
         writtenCount = 0
         removeSuperseded()
