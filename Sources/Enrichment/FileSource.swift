@@ -5,6 +5,8 @@ import Runtime
 package final class FileSource: LineSource {
     package let name: StaticString = "file"
     private let globs: [String]
+    /// The file that lines are written to, where they go to one.
+    private let output: String?
     private let disk: any FollowedDisk
     private let checkpoints: Checkpoints
     private let newGeneration: () -> String?
@@ -42,11 +44,13 @@ package final class FileSource: LineSource {
     private static let mostOpen = 1000
 
     package init(
-        _ globs: [String], lineLimit: Int, checkpoints: Checkpoints, disk: any FollowedDisk = LocalDisk(),
+        _ globs: [String], lineLimit: Int, checkpoints: Checkpoints, output: String? = nil,
+        disk: any FollowedDisk = LocalDisk(),
         endsAtEnd: Bool = false, clock: @escaping () -> Int64 = Clock.monotonic,
         newGeneration: @escaping () -> String? = { try? Instance.newULID() }
     ) {
         self.globs = globs
+        self.output = output
         self.lineLimit = lineLimit
         self.checkpoints = checkpoints
         self.disk = disk
@@ -219,20 +223,39 @@ package final class FileSource: LineSource {
         isCrowded = false
         for glob in globs {
             let paths = disk.paths(glob)
-            if paths.isEmpty, unmatchedGlobs.insert(glob).inserted {
-                news.append(
-                    LineNews(
-                        .warn, "no-file",
-                        [
-                            ("glob", .string(glob)),
-                            ("advice", .string("nothing matches it yet; it is followed as soon as something does")),
-                        ]))
+            if !paths.contains(where: { disk.state(of: $0) != nil }), unmatchedGlobs.insert(glob).inserted {
+                complainOfNoFile(glob)
             }
-            for path in paths { meet(path, &seen, intake) }
+            for path in paths where !isOwnOutput(path) { meet(path, &seen, intake) }
         }
         findRotated(&seen, intake)
         for file in files where !seen.contains(file.mark.identity) { lookAfter(file, intake) }
         warnOfCrowd()
+    }
+
+    private func complainOfNoFile(_ glob: String) {
+        if endsAtEnd { troubles += 1 }
+        let advice =
+            endsAtEnd
+            ? "no file matches it: check the path" : "no file matches it yet; it is followed as soon as one does"
+        news.append(LineNews(.warn, "no-file", [("glob", .string(glob)), ("advice", .string(advice))]))
+    }
+
+    /// What lines are written to here is never read here: they would come back for ever.
+    private func isOwnOutput(_ path: String) -> Bool {
+        guard let output, let own = disk.state(of: output)?.identity, disk.state(of: path)?.identity == own else {
+            return false
+        }
+        if unreadable.insert(path).inserted {
+            news.append(
+                LineNews(
+                    .warn, "own-output",
+                    [
+                        ("file", .string(path)),
+                        ("advice", .string("the lines go there, so it is not read: let the globs leave it out")),
+                    ]))
+        }
+        return true
     }
 
     /// A file that no glob finds any more: rotated away, or removed.

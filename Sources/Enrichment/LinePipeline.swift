@@ -21,6 +21,7 @@ package final class LinePipeline {
     private var reportedLetters: String?
     private var reportedDamages: UInt64 = 0
     private var quietUntil: Int64 = 0
+    private var remindAt: Int64 = 0
     private var lastLines: UInt64 = 0
     /// Nothing is sent before: there was no room for a dead letter.
     private var heldUntil: Int64 = 0
@@ -317,6 +318,7 @@ package final class LinePipeline {
         var due = nextSync ?? .max
         for source in sources { if let at = source.wakeAt { due = min(due, at) } }
         if let at = sink.wakeAt { due = min(due, at) }
+        if reportedProblem != nil { due = min(due, remindAt) }
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
         if intake.delivery.hasWaiting { due = min(due, max(heldUntil, Clock.monotonic() + Self.retry / 10)) }
         // Room came free in this very turn.
@@ -361,17 +363,25 @@ package final class LinePipeline {
     /// Brokers that come and go may do so often: that is said once in a while.
     private func tellSink() {
         let now = Clock.monotonic()
-        guard (reportedProblem == nil) != (sink.problem == nil), now >= quietUntil else { return }
+        let isChanged = (reportedProblem == nil) != (sink.problem == nil)
+        let isStill = !isChanged && sink.problem != nil && now >= remindAt
+        guard isChanged && now >= quietUntil || isStill else { return }
         quietUntil = now + Self.quiet
+        remindAt = now + Self.reminder
         reportedProblem = sink.problem
         if let problem = sink.problem {
-            tell(LineNews(.warn, sink.failureEvent, [("reason", .string(problem))]))
+            tell(
+                LineNews(
+                    .warn, sink.failureEvent,
+                    [("reason", .string(problem)), ("waiting_lines", .integer(Int(clamping: waiting)))]))
         } else {
             tell(LineNews(.info, sink.recoveryEvent, []))
         }
     }
 
     private static let quiet: Int64 = 5_000_000
+    /// So often it is said again that nothing has changed.
+    private static let reminder: Int64 = 60_000_000
 
     // MARK: - What the brokers said of the topic
 

@@ -25,14 +25,23 @@ package struct TopicCheck: Sendable {
         }
         do throws(KafkaError) {
             var isAsked = false
+            var wasMissing = false
             for attempt in 1...attempts {
                 switch try client.topicState(milliseconds: patience) {
                 case .found(let partitions):
-                    return described(client, partitions, settings, window: window, lineLimit: lineLimit)
+                    let outcome = described(client, partitions, settings, window: window, lineLimit: lineLimit)
+                    guard wasMissing, !isAsked, case .found(_, let limits, let warnings) = outcome else {
+                        return outcome
+                    }
+                    let news =
+                        "the topic \(settings.topic) did not exist, and the brokers have created it: is it the one that was meant?"
+                    return .found(partitions: partitions, limits: limits, warnings: [news] + warnings)
                 case .refused(let reason):
                     // A topic that was just created has no leader for a moment.
                     if attempt == attempts || !reason.contains("LEADER_NOT_AVAILABLE") { return .refused(reason) }
+                    wasMissing = true
                 case .missing:
+                    wasMissing = true
                     if settings.createsTopic, !isAsked {
                         isAsked = true
                         try client.createTopic(settings.topic, milliseconds: 2 * patience)

@@ -35,6 +35,10 @@ package final class UnixSource: LineSource {
         self.path = path
         self.lineLimit = lineLimit
         listener = try UnixListener(path, isDatagram: isDatagram)
+        news.append(
+            LineNews(
+                .info, "listen",
+                [("socket", .string(path)), ("takes", .string(isDatagram ? "datagrams" : "streams of lines"))]))
     }
 
     deinit {

@@ -76,6 +76,10 @@ package struct Listener: ~Copyable {
         let descriptor = try socket(for: address, kind: kind)
         let number = descriptor.number
         if address.with({ bind(number, $0, $1) }) != 0 {
+            if errno == EADDRINUSE, !isSocket(path) {
+                throw SystemError(
+                    "listen on", address.text, code: EADDRINUSE, advice: "a file that is no socket has that name")
+            }
             guard errno == EADDRINUSE, try isStale(address, path, kind) else {
                 throw SystemError("listen on", address.text, advice: advice(errno))
             }
@@ -89,15 +93,16 @@ package struct Listener: ~Copyable {
         return Listener(descriptor, name: address.text, socketPath: path)
     }
 
+    private static func isSocket(_ path: String) -> Bool {
+        var status = stat()
+        defer { errno = EADDRINUSE }
+        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+    }
+
     /// Whether `path` is a socket to which nobody listens any more.
     private static func isStale(
         _ address: SocketAddress, _ path: String, _ kind: __socket_type
     ) throws(SystemError) -> Bool {
-        var status = stat()
-        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else {
-            errno = EADDRINUSE
-            return false
-        }
         let probe = try socket(for: address, kind: kind)
         let number = probe.number
         let isRefused = address.with { connect(number, $0, $1) } != 0 && errno == ECONNREFUSED

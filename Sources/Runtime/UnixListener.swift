@@ -15,7 +15,7 @@ package final class UnixListener {
     package init(_ path: String, isDatagram: Bool) throws(SystemError) {
         let addresses: [SocketAddress]
         do { addresses = try SocketAddress.resolve("unix:" + path) } catch {
-            throw SystemError("listen on", path, code: EINVAL, advice: error.reason)
+            throw SystemError("listen on", path, code: ENAMETOOLONG, advice: error.reason)
         }
         listener =
             isDatagram ? try Listener.openDatagrams(addresses[0]) : try Listener.open(addresses[0], sharesPort: false)

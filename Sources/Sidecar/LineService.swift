@@ -14,6 +14,8 @@ package final class LineService: @unchecked Sendable {
     private let tell: (LineNews) -> Void
     private let isTopicKnown = Atomic<Bool>(false)
     private let ended = Atomic<Bool>(false)
+    /// Whether the brokers were asked about the topic: by the thread that starts the others, or by the one that watches.
+    private var hasAsked = false
 
     /// The instance's directory, which nobody else may have.
     package static func openInstance(_ dataDirectory: String, _ name: String) throws(SidecarError) -> Instance {
@@ -70,6 +72,8 @@ package final class LineService: @unchecked Sendable {
         self.instance = instance
         let definitions = Definitions()
         let spool = try Self.openSpool(settings, instance, definitions, tell)
+        let unread = spool.unread
+        try Self.keepDestination(destination, settings, instance, waiting: unread)
         let deadLetters = try system { [instance] () throws(SystemError) in
             try DeadLetterFile(Self.deadLetterPath(instance), limit: settings.deadLetterBytes)
         }
@@ -171,9 +175,11 @@ package final class LineService: @unchecked Sendable {
             try Checkpoints(Paths.join(instance.path, "checkpoints"), host: Host.identity)
         }
         // The next start may have another working directory.
+        var output: String?
+        if case .file(let path) = settings.destination(otherwise: .off) { output = path }
         return FileSource(
             settings.files.map(Paths.absolute), lineLimit: settings.intake.lineLimit, checkpoints: checkpoints,
-            endsAtEnd: endsAtEnd)
+            output: output, endsAtEnd: endsAtEnd)
     }
 
     /// The sockets that lines come in on.
@@ -188,10 +194,39 @@ package final class LineService: @unchecked Sendable {
         return list
     }
 
+    /// Where lines lie that can never be delivered.
+    package var deadLetters: String { Self.deadLetterFile(instance) }
+
+    private static func deadLetterFile(_ instance: Instance) -> String {
+        Paths.join(Paths.join(instance.path, "dead-letters"), "dead-letters.jsonl")
+    }
+
     private static func deadLetterPath(_ instance: Instance) throws(SystemError) -> String {
-        let directory = Paths.join(instance.path, "dead-letters")
-        try Files.makeDirectory(directory, mode: 0o700)
-        return Paths.join(directory, "dead-letters.jsonl")
+        try Files.makeDirectory(Paths.join(instance.path, "dead-letters"), mode: 0o700)
+        return deadLetterFile(instance)
+    }
+
+    /// What waits in the spool was meant for where it was to go when it was taken.
+    private static func keepDestination(
+        _ destination: LineSettings.Destination, _ settings: LineSettings, _ instance: Instance, waiting: Int64
+    ) throws(SidecarError) {
+        let now =
+            switch destination {
+            case .kafka: "the topic \(settings.kafka.topic)"
+            case .file(let path): "the file \(Paths.absolute(path))"
+            default: "standard output"
+            }
+        try system { [instance] () throws(SystemError) in
+            let record = Paths.join(instance.path, "destination")
+            let bytes = try FileStatus.of(record) == nil ? nil : try Files.read(record, limit: 8192)
+            let was = bytes.map { String(decoding: $0, as: UTF8.self) } ?? now
+            if was.hasSameBytes(as: now), bytes != nil { return nil as SidecarError? }
+            if waiting > 0, !was.hasSameBytes(as: now) {
+                return .spoolElsewhere(record: record, lines: waiting, was: was, now: now)
+            }
+            _ = try Files.place(Array(now.utf8), at: record, .replacing, mode: 0o600)
+            return nil
+        }.map { error throws(SidecarError) in throw error }
     }
 
     private static func openSpool(
@@ -229,7 +264,7 @@ package final class LineService: @unchecked Sendable {
     /// Asks the brokers until one answers, once in a while: limits and a missing topic matter whenever they come.
     package func watchTopic() {
         guard sendsToKafka, let pause = try? Wake() else { return }
-        var isFirst = true
+        var isFirst = !hasAsked
         while !isTopicKnown.load(ordering: .relaxed), !pipeline.isEnding {
             if !isFirst { _ = Readiness.wait([pause.number], milliseconds: Self.topicPause) }
             do throws(SidecarError) {
@@ -250,6 +285,7 @@ package final class LineService: @unchecked Sendable {
             pipeline.begin(LinePipeline.TopicLimits())
             return nil
         }
+        hasAsked = true
         let wake = try system { () throws(SystemError) in try Wake() }
         let outcome = TopicCheck.run(
             settings.kafka, properties, window: settings.intake.windowBack, lineLimit: settings.intake.lineLimit,
@@ -274,10 +310,16 @@ package final class LineService: @unchecked Sendable {
             tell(
                 LineNews(
                     .warn, "kafka-unreachable",
-                    [("reason", .string(reason)), ("advice", .string("lines wait in the spool until one does"))]))
+                    [("reason", .string(reason)), ("advice", .string(adviceWhileWaiting))]))
             pipeline.begin(LinePipeline.TopicLimits())
             return nil
         }
+    }
+
+    private var adviceWhileWaiting: String {
+        settings.fromTopic.isEmpty
+            ? "lines wait in the spool, or in their files, until one does; it is tried again and again, and what is stopped meanwhile goes on with the next start"
+            : "nothing is read before one does; it is tried again and again"
     }
 
     /// Why nothing can be read from the topic that lines come from; nil when it can, or none does.

@@ -41,11 +41,8 @@ extension SettingKey {
             "logs.unix", "PATH|datagram:PATH", "a Unix socket to take lines on, a stream unless it says datagram",
             repeats: true
         ) { settings, values throws(Unfit) in
-            settings.lines.unix = values.map { value in
-                value.hasPrefix("datagram:")
-                    ? (String(value.dropFirst(9)), true)
-                    : (value.hasPrefix("stream:") ? String(value.dropFirst(7)) : value, false)
-            }
+            settings.lines.unix = []
+            for value in values { settings.lines.unix.append(try socket(value)) }
         },
         SettingKey(
             "logs.from_kafka.topic", "TOPIC",
@@ -172,6 +169,17 @@ extension SettingKey {
         }
     }
 
+    private static func socket(_ text: String) throws(Unfit) -> (path: String, isDatagram: Bool) {
+        let kinds = ["datagram:", "stream:"]
+        let kind = kinds.first { text.hasPrefix($0) }
+        let path = String(text.dropFirst(kind?.count ?? 0))
+        let word = path.prefix { $0.isLetter }
+        guard !path.isEmpty, kind != nil || !path.dropFirst(word.count).hasPrefix(":") else {
+            throw Unfit("takes PATH, stream:PATH or datagram:PATH, not \"\(text)\"")
+        }
+        return (path, kind == "datagram:")
+    }
+
     private static func areBrokers(_ text: String) -> Bool {
         text.split(separator: ",", omittingEmptySubsequences: false).allSatisfy { broker in
             guard !broker.isEmpty, let colon = broker.lastIndex(of: ":"), !broker.hasSuffix("]") else {
@@ -189,7 +197,7 @@ extension SettingKey {
         return text
     }
 
-    static func isTopic(_ text: String) -> Bool {
+    package static func isTopic(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.count <= 249 && text != "." && text != ".."
             && text.utf8.allSatisfy { byte in
                 byte >= 0x61 && byte <= 0x7A || byte >= 0x41 && byte <= 0x5A || byte >= 0x30 && byte <= 0x39
@@ -231,7 +239,8 @@ extension SettingKey {
     private static func size(_ text: String, _ range: ClosedRange<Int>) throws(Unfit) -> Int {
         guard let bytes = Units.bytes(text), range.contains(Int(clamping: bytes)) else {
             throw Unfit(
-                "takes a size from \(Units.text(range.lowerBound)) to \(Units.text(range.upperBound)), not \"\(text)\"")
+                "takes a size from \(Units.text(range.lowerBound)) to \(Units.text(range.upperBound)), in KiB, MiB or GiB, not \"\(text)\""
+            )
         }
         return Int(bytes)
     }

@@ -129,7 +129,7 @@ extension SettingKey {
             "keep that much of records of exchanges, so that a request id leads back to its manifest; 0, or at least 32MiB (0)"
         ) { settings, values throws(Unfit) in
             guard let bytes = Units.bytes(values[0]), bytes == 0 || (32 << 20...1 << 50).contains(bytes) else {
-                throw Unfit("takes 0 or a size of at least 32MiB, not \"\(values[0])\"")
+                throw Unfit("takes 0 or a size of at least 32MiB, in MiB or GiB, not \"\(values[0])\"")
             }
             settings.exchangeBytes = Int(bytes)
         },

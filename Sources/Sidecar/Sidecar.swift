@@ -38,6 +38,7 @@ package struct Sidecar: ~Copyable {
             try settings.accessLog.map { path throws(SystemError) in try LogFile(path) }
         }
         proxy.accessLog = accessLog?.number
+        try Self.refuseLostLines(settings.lines)
         let takesLines = settings.lines.destination(otherwise: .off) != .off
         let isNeeded = takesLines || settings.exchangeBytes > 0
         let instance = isNeeded ? try LineService.openInstance(dataDirectory, settings.instance) : nil
@@ -90,6 +91,23 @@ package struct Sidecar: ~Copyable {
             variantHeader: settings.variantHeader, bucketHeader: settings.bucketHeader, rings: rings,
             tellReader: { bell.ring() })
         return ExchangeLines(rings, bell)
+    }
+
+    /// Lines that were asked for need somewhere to go.
+    private static func refuseLostLines(_ lines: LineSettings) throws(SidecarError) {
+        guard lines.to == .auto, lines.kafka.brokers.isEmpty else { return }
+        let asked: [(isAsked: Bool, key: String)] = [
+            (!lines.files.isEmpty, "--logs-files"), (!lines.unix.isEmpty, "--logs-unix"),
+            (!lines.fromTopic.isEmpty, "--logs-from-kafka-topic"), (lines.ofExchanges == .on, "--recommendation-line"),
+            (!lines.kafka.topic.hasSameBytes(as: KafkaSettings().topic), "--kafka-topic"),
+            (lines.kafka.createsTopic, "--kafka-create-topic"),
+        ]
+        guard let key = asked.first(where: { $0.isAsked })?.key else { return }
+        throw .setting(
+            SettingError(
+                key: key,
+                reason: "has nowhere to go: name brokers (--kafka-brokers HOST:PORT), or --logs-to stdout or file:PATH")
+        )
     }
 
     /// What is known of exchanges by their request ids: in memory for lines that follow, and on disk where that is wanted.
@@ -174,7 +192,7 @@ package struct Sidecar: ~Copyable {
                         + "lower it to \(max(1, possible)), or raise the limit (ulimit -Hn)"))
         }
         log.write(
-            .warn, "fewer-connections",
+            .info, "fewer-connections",
             [
                 ("limits.connections", .integer(possible)), ("open_files_allowed", .integer(allowed)),
                 ("advice", .string("raise the limit of open files (ulimit -Hn), or set --limits-connections")),
@@ -332,6 +350,15 @@ package struct Sidecar: ~Copyable {
 
     // MARK: - What is said of it
 
+    private var lineDestination: String {
+        switch settings.lines.destination(otherwise: .off) {
+        case .auto, .off: "off"
+        case .kafka: "kafka://\(settings.lines.kafka.brokers)/\(settings.lines.kafka.topic)"
+        case .standardOutput: "stdout"
+        case .file(let path): "file:\(path)"
+        }
+    }
+
     private borrowing func logStart(admin: String?) {
         log.write(
             .info, "start",
@@ -339,12 +366,20 @@ package struct Sidecar: ~Copyable {
                 ("version", .string(Version.current)),
                 ("listen", .string(fleet.names.joined(separator: ","))),
                 ("upstream", .string(settings.upstream.map(\.value).joined(separator: ","))),
-                ("admin", .optional(admin)), ("workers", .integer(fleet.count)),
+                ("admin", .optional(admin)), ("workers", .integer(fleet.count)), ("lines_to", .string(lineDestination)),
                 ("manifests", .string(loader.states.map { $0.manifest?.version ?? "none" }.joined(separator: ","))),
             ])
     }
 
     private borrowing func logEnd(isClean: Bool) {
+        if let waiting = lines?.pipeline.waiting, waiting > 0 {
+            log.write(
+                .warn, "lines-wait",
+                [
+                    ("lines", .integer(Int(clamping: waiting))),
+                    ("where", .string("in the spool, or in their files: the next start delivers them")),
+                ])
+        }
         let totals = fleet.totals
         log.write(
             isClean ? .info : .warn, "stop",

@@ -16,6 +16,8 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
     case kafka(KafkaSettingsError)
     case instance(InstanceError)
     case spool(path: String, SpoolError)
+    /// What waits in the spool is for somewhere else.
+    case spoolElsewhere(record: String, lines: Int64, was: String, now: String)
     /// The topic cannot be written to.
     case topic(String)
     /// What is written to is gone, or full.
@@ -36,6 +38,8 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .kafka(let error): error.description
         case .instance(let error): error.description
         case .spool(let path, let error): "the spool \(path.onOneLine) cannot be used: \(error)"
+        case .spoolElsewhere(let record, let lines, let was, let now):
+            "\(lines) \(lines == 1 ? "line waits" : "lines wait") in the spool for \(was.onOneLine), and this start is for \(now.onOneLine): deliver that first, or give this one a name of its own (--instance), or remove \(record.onOneLine) to have it go here"
         case .topic(let reason), .output(let reason): reason.onOneLine
         }
     }
@@ -44,6 +48,7 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
     package var isUsage: Bool {
         switch self {
         case .setting, .kafka: true
+        case .instance(.name): true
         case .address(_, let error): error.isMalformed
         default: false
         }
@@ -51,6 +56,10 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
 
     /// Whether somebody else has what is needed.
     package var isConflict: Bool {
-        if case .instance(let error) = self { error.isConflict } else { false }
+        switch self {
+        case .instance(let error): error.isConflict
+        case .spoolElsewhere: true
+        default: false
+        }
     }
 }

@@ -307,7 +307,8 @@ package final class Tracer {
             isShortHex
             ? "; give at least \(HexPrefix.shortest) digits of a digest or commit"
             : isFile(name) ? "; it is a file: `colophon trace - < FILE` traces its lines" : ""
-        return "\"\(name)\" is no version, digest, commit, data version or hash in \(index.place)\(hint)"
+        let ids = kept == nil ? "" : ", nor a request id of which a record is kept (exchanges.bytes)"
+        return "\"\(name)\" is no version, digest, commit, data version or hash in \(index.place)\(ids)\(hint)"
     }
 
     private static func isULID(_ name: String) -> Bool { ULID.time(Array(name.utf8)) != nil }

@@ -26,6 +26,15 @@ extension Command {
         }
         let named = arguments.all("topic")
         let topics = named.isEmpty ? ["recommendations"] : named
+        for (index, topic) in topics.enumerated() {
+            guard SettingKey.isTopic(topic) else {
+                throw arguments.usage(
+                    "--topic takes 1 to 249 letters, digits, dots, dashes and underscores, not \"\(topic.onOneLine)\"")
+            }
+            guard !topics[..<index].contains(where: { $0.hasSameBytes(as: topic) }) else {
+                throw arguments.usage("--topic names \(topic) twice")
+            }
+        }
         let signals = try CommandError.wrap { () throws(SystemError) in try Signals() }
         let cluster: MockCluster
         do throws(KafkaError) {

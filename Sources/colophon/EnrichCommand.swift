@@ -77,6 +77,12 @@ extension Command {
         guard !arguments.has("once") || !settings.lines.files.isEmpty || readsTopic else {
             throw arguments.usage("--once goes with --files or --from-kafka-topic")
         }
+        guard !arguments.has("once") || settings.lines.unix.isEmpty else {
+            throw arguments.usage("--once and --unix exclude each other: a socket never ends")
+        }
+        guard destinationIsUsed(settings.lines) else {
+            throw arguments.usage("--kafka-topic and --kafka-create-topic need brokers: --to kafka://HOST:PORT/TOPIC")
+        }
         let index = try Lookup.index(arguments)
         let destination = settings.lines.destination(otherwise: .standardOutput)
         let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty && !readsTopic
@@ -91,14 +97,25 @@ extension Command {
         }
     }
 
+    /// Whether what is said of Kafka means anything.
+    private static func destinationIsUsed(_ lines: LineSettings) -> Bool {
+        let usual = KafkaSettings()
+        return !lines.kafka.brokers.isEmpty
+            || lines.kafka.topic.hasSameBytes(as: usual.topic) && !lines.kafka.createsTopic
+    }
+
     private static func isOtherDestination(_ text: String) -> Bool {
-        ["kafka", "stdout", "auto", "off"].contains(text) || text.hasPrefix("file:")
+        ["kafka", "stdout", "auto", "off"].contains(text) || text.hasPrefix("file:") && text.utf8.count > 5
     }
 
     private static func apply(
         _ key: SettingKey?, _ values: [String], to settings: inout SidecarSettings, _ arguments: Arguments
     ) throws(CommandError) {
-        do { try key?.apply(values, to: &settings) } catch { throw arguments.usage(error.description) }
+        do { try key?.apply(values, to: &settings) } catch {
+            // As it is called here.
+            let key = error.key.hasPrefix("--logs-") ? "--" + error.key.dropFirst(7) : error.key
+            throw arguments.usage("\(key) \(error.reason)")
+        }
     }
 
     // MARK: - To a descriptor
@@ -162,6 +179,7 @@ extension Command {
             report.waiting = service.pipeline.waiting
             report.dead = service.pipeline.dead
             report.lost = service.pipeline.lost
+            report.deadLetters = service.deadLetters
             self.report(report, arguments)
             if service.pipeline.isBroken, let problem = service.pipeline.problem {
                 throw .output(problem)

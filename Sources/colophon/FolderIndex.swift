@@ -67,14 +67,15 @@ struct FolderIndex: ManifestIndex {
 
     func intervals(of manifest: IndexedManifest, limit: Int) throws(ManifestIndexError) -> [LiveInterval] { [] }
 
-    func firstLive(variant: String) throws(ManifestIndexError) -> Instant? { isActive ? Self.always : nil }
+    func firstLive(variant: String) throws(ManifestIndexError) -> Instant? { isActive ? start : nil }
 
-    private static let always = Instant(microseconds: .min / 2)
+    /// Nothing was made from it before it was trained.
+    private var start: Instant { manifests.first?.manifest.trainedAt ?? Instant(microseconds: .min / 2) }
 
     func variants() throws(ManifestIndexError) -> [String] { isActive ? [SidecarSettings.onlyVariant] : [] }
 
     func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)? {
         guard isActive, let only = manifests.first else { return nil }
-        return (only, LiveInterval(variant: variant, from: Self.always, until: nil))
+        return (only, LiveInterval(variant: variant, from: start, until: nil))
     }
 }

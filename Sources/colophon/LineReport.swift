@@ -10,6 +10,8 @@ struct LineReport {
     /// What stays in the spool.
     var waiting: Int64 = 0
     var dead: UInt64 = 0
+    /// Where those lie.
+    var deadLetters = ""
     /// What was read and could be kept nowhere.
     var lost: Int64 = 0
 
@@ -40,7 +42,7 @@ struct LineReport {
             (counters.enriched, "enriched"), (counters.kept, "kept as they were, for they name their manifest"),
             (counters.forwarded, "forwarded as they were"), (counters.dropped, "dropped"),
             (counters.unreadable, "not added to, for their quotes do not close"),
-            (counters.overlong, "too long"), (dead, "dead"),
+            (counters.overlong, "too long"), (dead, deadLetters.isEmpty ? "dead" : "dead, in \(deadLetters)"),
         ])
         if !what.isEmpty { parts.append(what) }
         let how = some([

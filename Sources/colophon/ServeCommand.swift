@@ -40,7 +40,7 @@ extension Command {
             try sidecar.run()
             return .fine
         } catch {
-            throw CommandError(error.isUsage ? .usage : .failed, error.description)
+            throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)
         }
     }
 

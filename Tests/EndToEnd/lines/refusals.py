@@ -78,6 +78,44 @@ def test_passwords_are_needed_and_never_shown(kafka):
         assert len(closed.read("closed", 1, settings)) == 1
 
 
+def test_what_waits_for_one_topic_never_goes_to_another(kafka):
+    topic, other = kafka.create(), kafka.create()
+    with Place() as at:
+        process = at.enrich("--to", f"kafka://127.0.0.1:1/{topic}")
+        process.stdin.write("".join(line(n) + "\n" for n in range(5)))
+        process.stdin.flush()
+        wait_until(lambda: is_spooled(at, 5), "the lines in the spool")
+        process.terminate()
+        process.communicate()
+        for to in [f"kafka://{kafka.address}/{other}", f"file:{at.path}/out"]:
+            _, err = at.run("--to", to, "--unix", str(at.path / "socket"), status=3)
+            assert f"5 lines wait in the spool for the topic {topic}" in err and "--instance" in err, err
+        _, err = at.run("--to", f"kafka://{kafka.address}/{topic}")
+        assert "5 delivered" in err, err
+        # Once nothing waits, it may go anywhere.
+        _, err = at.run("--to", f"kafka://{kafka.address}/{other}", text=line(9) + "\n")
+        assert "1 delivered" in err, err
+    assert check_all(kafka.read(topic, 5), range(5)) == 0
+    assert len(kafka.read(other, 1)) == 1
+
+
+def test_what_is_written_here_is_not_read_here(_):
+    with Place() as at:
+        log, out = at.path / "a.log", at.path / "b.log"
+        log.write_text("".join(line(n) + "\n" for n in range(100)))
+        for _ in range(2):
+            _, err = at.run("--files", str(at.path / "*.log"), "--once", "--to", f"file:{out}")
+        assert "own-output" in err and "leave it out" in err, err
+        assert out.read_text().count("\n") == 100
+
+
+def test_lines_without_anywhere_to_go_are_refused(_):
+    for arguments in [["--logs-files", "x.log"], ["--logs-unix", "s"], ["--kafka-topic", "t"], ["--kafka-create-topic"],
+                      ["--recommendation-line", "true"], ["--logs-from-kafka-topic", "t"]]:
+        result = subprocess.run([COLOPHON, "serve", *arguments], capture_output=True, text=True, timeout=PATIENCE)
+        assert result.returncode == 2 and f"{arguments[0]} has nowhere to go" in result.stderr, (arguments, result.stderr)
+
+
 def test_properties_that_cannot_be_are_refused_by_name(kafka):
     with Place() as at:
         to = ["--to", f"kafka://{kafka.address}/x", "--kafka-properties"]
@@ -93,6 +131,9 @@ def test_properties_that_cannot_be_are_refused_by_name(kafka):
                 (["--to", "kafka:///t"], "names no broker"), (["--to", "nope://x"], "kafka://HOST:PORT/TOPIC"),
                 (["--to", "kafka://h:99999/t"], "HOST:PORT"), (["--match", "x", "--to", "stdout"], "FIELD=VALUE"),
                 (["--timezone", "Europe/Berlin"], "+02:00"), (["--once"], "--files"),
+                (["--once", "--files", "x", "--unix", "s"], "never ends"), (["--unix", "udp:x", "--to", "stdout"], "datagram:PATH"),
+                (["--kafka-topic", "t"], "--to kafka://HOST:PORT/TOPIC"), (["--unmatched", "x"], "--unmatched takes"),
+                (["--to", "file:"], "file:PATH"),
                 (["--kafka-headers", "nope"], "model_version"), (["--spool-bytes", "1KiB"], "16MiB")]:
             _, err = at.run(*arguments, text="x\n", status=2)
             assert words in err and err.count("\n") == 1, (arguments, err)
