@@ -33,7 +33,7 @@ struct CarriedHeaders: ~Copyable {
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[..<used]) }
 
     /// Takes those of `record` but for the ones that are given anew.
-    mutating func take(_ record: ConsumedRecord, replacing own: [StaticString]) {
+    mutating func take(_ record: ConsumedRecord, replacing own: [StaticString], dropsCloudEvents: Bool) {
         (used, count, ceiling) = (0, 0, .exact)
         // The closure must not hold on to this value itself.
         var found: [(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?)] = []
@@ -42,6 +42,7 @@ struct CarriedHeaders: ~Copyable {
             if name.hasSameBytes(as: "attribution"), let value {
                 ceiling = min(ceiling, Attribution(rawValue: String(decoding: value, as: UTF8.self)) ?? .unknown)
             }
+            if dropsCloudEvents, name.hasSameBytes(as: "content-type") || name.starts(with: "ce_".utf8) { continue }
             guard count < Self.most, !own.contains(where: { name.hasSameBytes(as: $0) }) else { continue }
             put(UInt32(name.count))
             put(value.map { UInt32($0.count) } ?? Self.absent)

@@ -34,8 +34,12 @@ package struct KafkaSettings: Sendable {
         ("enable.partition.eof", "true", "nobody would know where a topic ends"),
     ]
 
+    /// What may be added to a line, and what is around it in a record.
+    private static let mostAround = 8 << 10
+
     /// Other names of the same properties.
     private static let aliases = [
+
         "request.required.acks": "acks", "delivery.timeout.ms": "message.timeout.ms",
     ]
 
@@ -65,6 +69,12 @@ package struct KafkaSettings: Sendable {
         all["topic.metadata.refresh.interval.ms"] = "30000"
         all["socket.keepalive.enable"] = "true"
         try add(to: &all)
+        let least = lineLimit + Self.mostAround
+        if let most = all["message.max.bytes"], Int(most) ?? 0 < least {
+            throw .conflict(
+                property: "message.max.bytes", value: most, needed: "at least \(least)",
+                why: "lines may have \(lineLimit) bytes, and no longer record could be sent (limits.line_bytes)")
+        }
         // Where the library was built without it.
         if properties.allSatisfy({ $0.name != "compression.codec" && $0.name != "compression.type" }) {
             var alone = KafkaProperties()
@@ -103,6 +113,11 @@ package struct KafkaSettings: Sendable {
                     throw .conflict(property: pair.name, value: pair.value, needed: one.value, why: one.why)
                 }
                 continue
+            }
+            if name == "partition.assignment.strategy", pair.value.contains("cooperative") {
+                throw .conflict(
+                    property: pair.name, value: pair.value, needed: "range,roundrobin",
+                    why: "partitions go from one member to another all at once here")
             }
             var alone = KafkaProperties()
             alone[pair.name] = pair.value

@@ -71,7 +71,7 @@ package final class LineAttributor {
     package private(set) var failures: UInt64 = 0
 
     private static let mostRemembered = 4096
-    private static let mostLives = 16
+    private static let mostLives = 64
     private static let mostCandidates = 20
 
     package init(
@@ -198,13 +198,35 @@ package final class LineAttributor {
     private func byRequest(
         _ line: Span<UInt8>, _ id: FieldSpan, _ facts: borrowing LineFacts
     ) throws(ManifestIndexError) -> Verdict? {
-        if let record = records?.record(of: line.extracting(id.range)) {
-            guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
-            return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: record.attribution))
+        let minted = id.range.count == MintedRequestID.length ? MintedRequestID(id.text(line)) : nil
+        if let record = records?.record(of: line.extracting(id.range)),
+            let verdict = try byRecord(record, minted, line, facts)
+        {
+            return verdict
         }
-        guard id.range.count == MintedRequestID.length, let minted = MintedRequestID(id.text(line)) else { return nil }
+        guard let minted else { return nil }
         guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
         return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: .inferred))
+    }
+
+    /// By what the proxy recorded. Ids that clients choose may be used again, and a record tells of exchanges that have ended only: such a
+    /// line must lie within them, or time must say the same. Nil when the line belongs to none of them.
+    private func byRecord(
+        _ record: ExchangeRecord, _ minted: MintedRequestID?, _ line: Span<UInt8>, _ facts: borrowing LineFacts
+    ) throws(ManifestIndexError) -> Verdict? {
+        let reach = settings.skew + facts.duration
+        if minted == nil, let time = facts.time, !record.contains(time, reach: reach) { return nil }
+        guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
+        var attribution = record.attribution
+        if let minted {
+            // What was active at admission, and what answered.
+            if let digest = stamp.manifest?.digest, !minted.manifest.matches(digest) {
+                attribution = min(attribution, .mixed)
+            }
+        } else if facts.time.map({ !record.contains($0) }) ?? true, try live(line, facts).stamp !== stamp {
+            attribution = min(attribution, .mixed)
+        }
+        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
     }
 
     /// The manifest whose digest begins like this; nil where none is known, or several.
@@ -254,6 +276,13 @@ package final class LineAttributor {
             variant = try index.servingVariant(for: named)
             if variants.count >= Self.mostRemembered { variants.removeAll(keepingCapacity: true) }
             variants[key] = .some(variant)
+        }
+        // Another spelling of a variant that was asked for already.
+        if let variant,
+            let same = lives.first(where: { $0.contains(time) && $0.variant?.hasSameBytes(as: variant) ?? false })
+        {
+            return Live(
+                name, variant, same.stamp, from: same.from, until: same.until, hasPrevious: same.hasPrevious)
         }
         guard let variant, let first = try index.firstLive(variant: variant) else {
             return Live(name, nil, nil, from: forever, until: nil, hasPrevious: false)

@@ -86,6 +86,8 @@ package final class LinePipeline {
         acknowledge()
         // Before the memory that its records lie in.
         sink.close()
+        // Their memory stays for as long as the process does.
+        if sink.mayStillRead { _ = Unmanaged.passRetained(intake) }
         for source in sources where !intake.spool.hasUnsynced && intake.owesNothing { source.spooled() }
         publish()
         tellProblems()

@@ -39,6 +39,9 @@ protocol RecordSink: AnyObject {
     /// Whether nothing is left to be said about positions.
     var isSettled: Bool { get }
 
+    /// Whether somebody may still read records, though it is closed: a client that did not end in time.
+    var mayStillRead: Bool { get }
+
     /// Whether it must end, because somebody else does its work.
     var isOver: Bool { get }
 }
@@ -48,6 +51,7 @@ extension RecordSink {
     var wakeAt: Int64? { nil }
     var isSettled: Bool { true }
     var isOver: Bool { false }
+    var mayStillRead: Bool { false }
 }
 
 enum Sending {

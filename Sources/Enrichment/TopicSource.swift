@@ -6,10 +6,11 @@ import Runtime
 protocol TopicReader: AnyObject {
     func next() -> KafkaConsumer.Event?
     func advance()
-    func accept()
+    func accept() throws(KafkaError)
     func release()
     func offsets(_ positions: [(partition: Int32, position: Int64)]) -> GroupOffsets
-    func end(of partition: Int32) -> Int64?
+    func extent(of partition: Int32) -> Range<Int64>?
+    func committed(_ partitions: [Int32], milliseconds: Int32) -> [Int32: Int64]
 }
 
 extension KafkaConsumer: TopicReader {}
@@ -25,6 +26,8 @@ package final class TopicSource: LineSource {
         var next: Int64?
         /// Up to where the group has read, as far as is known.
         var settled: Int64
+        /// Up to where it had read when the partition was assigned; nil when nothing is known of that.
+        let begin: Int64?
         var isAtEnd = false
     }
 
@@ -34,6 +37,7 @@ package final class TopicSource: LineSource {
     private let endsAtEnd: Bool
     /// The headers that records get here, which those that they bring must not contradict.
     private let ownHeaders: [StaticString]
+    private let dropsCloudEvents: Bool
     private let wake: Wake
     private let makeReader: (Wake) throws(KafkaError) -> any TopicReader
     private var reader: (any TopicReader)?
@@ -41,6 +45,11 @@ package final class TopicSource: LineSource {
     private var carried = CarriedHeaders()
     private var startsAgain = false
     private var nextTry: Int64 = 0
+    /// Who asks for nothing for too long is taken for dead by its group.
+    private var nextPoll: Int64 = 0
+    private let pollInterval: Int64
+    /// What was deleted before it was read.
+    private var lostRecords: Int64 = 0
     private var hasMore = false
     private var hasBegun = false
     private var isClosed = false
@@ -63,9 +72,11 @@ package final class TopicSource: LineSource {
     private static let retry: Int64 = 1_000_000
 
     package convenience init(
-        _ topic: String, _ properties: KafkaProperties, headers: [RecordHeader], lineLimit: Int, endsAtEnd: Bool
+        _ topic: String, _ properties: KafkaProperties, _ settings: KafkaSettings, lineLimit: Int, endsAtEnd: Bool
     ) throws(SystemError) {
-        try self.init(topic, headers: headers, lineLimit: lineLimit, endsAtEnd: endsAtEnd) { wake throws(KafkaError) in
+        let longest = properties["max.poll.interval.ms"].flatMap { Int64($0) } ?? 300_000
+        try self.init(topic, settings, lineLimit: lineLimit, endsAtEnd: endsAtEnd, pollInterval: longest * 1000 / 3) {
+            wake throws(KafkaError) in
             let consumer = try KafkaConsumer(properties, topic: topic, wake: wake.number)
             try consumer.subscribe()
             return consumer
@@ -73,16 +84,18 @@ package final class TopicSource: LineSource {
     }
 
     init(
-        _ topic: String, headers: [RecordHeader], lineLimit: Int, endsAtEnd: Bool,
+        _ topic: String, _ settings: KafkaSettings, lineLimit: Int, endsAtEnd: Bool, pollInterval: Int64,
         makeReader: @escaping (Wake) throws(KafkaError) -> any TopicReader
     ) throws(SystemError) {
         self.topic = topic
         self.lineLimit = lineLimit
         self.endsAtEnd = endsAtEnd
         self.makeReader = makeReader
+        self.pollInterval = pollInterval
+        dropsCloudEvents = settings.cloudEvents
         // What tells of a manifest is never taken over; the other two only where they are given anew.
         ownHeaders = RecordHeader.allCases
-            .filter { ($0 != .requestID && $0 != .lineTime) || headers.contains($0) }.map(\.staticName)
+            .filter { ($0 != .requestID && $0 != .lineTime) || settings.headers.contains($0) }.map(\.staticName)
         wake = try Wake()
     }
 
@@ -90,23 +103,22 @@ package final class TopicSource: LineSource {
 
     package var isAtEnd: Bool { endsAtEnd && hasBegun && !isLeaving && !isHeldUp && partitions.allSatisfy(\.isAtEnd) }
     package func descriptors(_ intake: LineIntake) -> [Int32] { isHeldUp ? [] : [wake.number] }
-    package var wakeAt: Int64? { hasMore || isFree ? 0 : reader == nil ? nextTry : nil }
+    package var wakeAt: Int64? { hasMore || isFree ? 0 : reader == nil ? nextTry : isLeaving ? nil : nextPoll }
     package var troubles: Int { isOver ? 1 : 0 }
 
     package var figures: [(name: String, value: Int)] {
         [
             ("partitions", partitions.count), ("records", Int(records)), ("rebalances", Int(rebalances)),
-            ("restarts", Int(restarts)), ("behind_records", behind),
+            ("restarts", Int(restarts)), ("behind_records", behind), ("records_lost_deleted", Int(lostRecords)),
         ]
     }
 
     /// How many records wait to be read, as far as the brokers have said.
     private var behind: Int {
         partitions.reduce(0) { sum, partition in
-            guard !partition.isAtEnd, let next = partition.next, let end = reader?.end(of: partition.number) else {
-                return sum
-            }
-            return sum + Int(max(0, end - next))
+            guard !partition.isAtEnd, let next = partition.next, let all = reader?.extent(of: partition.number)
+            else { return sum }
+            return sum + Int(max(0, all.upperBound - next))
         }
     }
 
@@ -130,6 +142,7 @@ package final class TopicSource: LineSource {
         guard !isClosed, !isOver else { return }
         wake.clear()
         hasMore = false
+        nextPoll = Clock.monotonic() + pollInterval
         if isLeaving {
             guard isFree else { return }
             leave(intake)
@@ -172,16 +185,38 @@ package final class TopicSource: LineSource {
 
     private func join(_ numbers: [Int32], _ intake: LineIntake) {
         hasBegun = true
+        problem = nil
+        let begin = reader?.committed(numbers, milliseconds: Self.patience) ?? [:]
         for number in numbers {
             partitions.append(
                 Partition(
                     number: number, owner: intake.newOwner(), source: intake.namedSource("\(topic)/\(number)"),
-                    settled: -1))
+                    settled: -1, begin: begin[number]))
         }
         news.append(
             LineNews(
                 .info, "topic-assigned", [("topic", .string(topic)), ("partitions", .integer(numbers.count))]))
-        reader?.accept()
+        do throws(KafkaError) { try reader?.accept() } catch { fail(error) }
+    }
+
+    private static let patience: Int32 = 1000
+
+    /// The brokers may have deleted what the group had not read: then nobody can bring it back, and it must not go unsaid.
+    private func lookForGap(_ partition: Partition, _ offset: Int64) {
+        guard let begin = partition.begin, offset > begin, let all = reader?.extent(of: partition.number) else {
+            return
+        }
+        let lost = min(all.lowerBound, offset) - begin
+        guard lost > 0 else { return }
+        lostRecords += lost
+        news.append(
+            LineNews(
+                .warn, "records-lost",
+                [
+                    ("topic", .string(topic)), ("partition", .integer(Int(partition.number))),
+                    ("at_most", .integer(Int(lost))), ("reason", .string("deleted before they were read")),
+                    ("advice", .string("raise the topic's retention (retention.ms, retention.bytes)")),
+                ]))
     }
 
     private func take(_ record: ConsumedRecord, _ intake: LineIntake) -> Bool {
@@ -194,7 +229,7 @@ package final class TopicSource: LineSource {
         if value.count > lineLimit {
             isTaken = intake.bury(value, source: partition.source, position: record.offset, piece: 0, isLast: true)
         } else {
-            carried.take(record, replacing: ownHeaders)
+            carried.take(record, replacing: ownHeaders, dropsCloudEvents: dropsCloudEvents)
             var extras = LineExtras()
             extras.key = record.key
             extras.headers = carried.bytes
@@ -204,7 +239,10 @@ package final class TopicSource: LineSource {
                 atMost: carried.ceiling)
         }
         guard isTaken else { return false }
-        if partition.next == nil { partitions[index].settled = record.offset }
+        if partition.next == nil {
+            partitions[index].settled = record.offset
+            lookForGap(partition, record.offset)
+        }
         partitions[index].next = record.offset + 1
         partitions[index].isAtEnd = false
         problem = nil
@@ -248,8 +286,32 @@ package final class TopicSource: LineSource {
         }
         partitions.removeAll()
         reader?.release()
-        if startsAgain { reader = nil }
+        if startsAgain {
+            dismiss()
+            reader = nil
+        }
         (isLeaving, isFree, startsAgain, isHeldUp, hasBegun) = (false, false, false, false, false)
+    }
+
+    /// Leaving the group takes a moment, in which lines of others are not to wait.
+    private func dismiss() {
+        guard let reader else { return }
+        let box = ReaderBox(reader)
+        self.reader = nil
+        _ = try? Threads.start("leaving") { box.empty() }
+    }
+
+    private final class ReaderBox: @unchecked Sendable {
+        private var reader: (any TopicReader)?
+
+        init(_ reader: any TopicReader) { self.reader = reader }
+
+        func empty() { reader = nil }
+    }
+
+    /// What was read and not published is not counted as waiting: whoever reads the topic next has it.
+    package func stop(_ intake: LineIntake) {
+        for partition in partitions { intake.delivery.discard(partition.owner) }
     }
 
     func close() {

@@ -99,7 +99,8 @@ final class TransactionCaller: Sendable {
             } catch {
                 switch error {
                 // Brokers that are not there may come back.
-                case .passing where !state.withLock({ $0.isEnding }): continue
+                case .passing where !state.withLock({ $0.isEnding }):
+                    _ = Readiness.wait([bell.number], milliseconds: Self.pause)
                 case .mustAbort: return Outcome(answer: .mustAbort(rereads: false), failure: error)
                 case .passing, .fatal, .fenced: return Outcome(answer: .lost, failure: error)
                 }
@@ -108,4 +109,5 @@ final class TransactionCaller: Sendable {
     }
 
     private static let patience: Int32 = 5000
+    private static let pause: Int32 = 100
 }

@@ -137,6 +137,8 @@ package final class TransactionalSink: RecordSink {
 
     func restart() { sink.restart() }
 
+    var mayStillRead: Bool { caller.isBusy }
+
     func close() {
         let deadline = Clock.monotonic() + Self.farewell
         while caller.isBusy, Clock.monotonic() < deadline {

@@ -33,6 +33,8 @@ package struct ExchangeEntry {
     var nameCount: Int { Int(load(21) as UInt8) }
     /// Its number among the proxy's variants; on disk its name says it.
     var variant: Int { Int(load(22) as UInt8) }
+    /// How long it took, in milliseconds, rounded up.
+    var duration: Int64 { Int64(load(36) as UInt32) }
     var prefix: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base + 24, count: Self.prefixCount) }
     var id: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base + Self.headSize, count: idCount) }
     var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base + Self.headSize + idCount, count: nameCount) }
@@ -40,7 +42,8 @@ package struct ExchangeEntry {
     /// Fills it in, but for its checksum. `prefix` is nil where no manifest was stamped.
     @inline(__always)
     package func fill(
-        id: UnsafeRawPointer, idCount: Int, time: Int64, status: Int, strength: Int, variant: UInt8,
+        id: UnsafeRawPointer, idCount: Int, time: Int64, microseconds: Int64, status: Int, strength: Int,
+        variant: UInt8,
         prefix: UnsafeRawPointer?
     ) {
         let size = Self.size(idCount: idCount)
@@ -56,6 +59,7 @@ package struct ExchangeEntry {
         store(UInt8(truncatingIfNeeded: idCount), 20)
         store(UInt8(0), 21)
         store(UInt16(variant), 22)
+        store(UInt32(clamping: max(0, microseconds) / 1000 + 1), 36)
         if let prefix { (base + 24).copyMemory(from: prefix, byteCount: Self.prefixCount) }
         (base + Self.headSize).copyMemory(from: id, byteCount: idCount)
     }
@@ -89,6 +93,7 @@ package struct ExchangeEntry {
     /// What it says of lines that name its request id.
     var record: ExchangeRecord {
         ExchangeRecord(
-            manifest: hasManifest ? HexPrefix(String(decoding: prefix, as: UTF8.self)) : nil, attribution: attribution)
+            manifest: hasManifest ? HexPrefix(String(decoding: prefix, as: UTF8.self)) : nil, attribution: attribution,
+            begin: Instant(microseconds: time.microseconds &- duration * 1000), end: time)
     }
 }

@@ -9,6 +9,8 @@ package struct ExchangeIndex: ~Copyable {
     private let most: Int
     private var segments: [(number: UInt64, count: Int)] = []
     private var open: ExchangeSegment?
+    /// The highest number that is taken.
+    private var last: UInt64 = 0
     private let seed: UInt64
     private var retryAt: Int64 = 0
     /// How many records went with the oldest segments, and how many could not be written.
@@ -26,11 +28,14 @@ package struct ExchangeIndex: ~Copyable {
         most = max(2, bytes / ExchangeSegment.size)
         try Files.makeDirectory(directory, mode: 0o700)
         for name in try Files.names(in: directory).sorted() {
-            guard let number = ExchangeSegment.number(of: name) else { continue }
-            let segment = try? ExchangeSegment(reading: Paths.join(directory, name))
-            segments.append((number, segment?.count ?? 0))
+            // What is none of ours is never removed, nor written to.
+            guard let number = ExchangeSegment.number(of: name), number < 1 << 62 else { continue }
+            last = number
+            if let segment = try? ExchangeSegment(reading: Paths.join(directory, name)) {
+                segments.append((number, segment.count))
+            }
         }
-        if let last = segments.last {
+        if let last = segments.last, last.number == self.last {
             open = try? ExchangeSegment(continuing: ExchangeSegment.path(in: directory, last.number))
         }
     }
@@ -53,7 +58,7 @@ package struct ExchangeIndex: ~Copyable {
     private mutating func begin() -> Bool {
         guard problem == nil || Clock.monotonic() >= retryAt else { return false }
         open = nil
-        let number = (segments.last?.number ?? 0) + 1
+        let number = last + 1
         do throws(SystemError) {
             while segments.count >= most {
                 try RawFile.remove(ExchangeSegment.path(in: directory, segments[0].number))
@@ -61,6 +66,7 @@ package struct ExchangeIndex: ~Copyable {
             }
             open = try ExchangeSegment(creating: ExchangeSegment.path(in: directory, number), seed: seed &+ number)
             segments.append((number, 0))
+            last = number
             problem = nil
         } catch {
             problem = error.description
@@ -211,11 +217,11 @@ package final class ExchangeFiles: KeptExchanges {
                 segment.forEach(id) { entry in
                     found.append(
                         KeptExchange(
-                            time: entry.time, variant: String(decoding: entry.name, as: UTF8.self),
+                            variant: String(decoding: entry.name, as: UTF8.self),
                             status: entry.status, record: entry.record))
                 }
             }
         }
-        return found.sorted { $0.time < $1.time }
+        return found.sorted { $0.record.end < $1.record.end }
     }
 }

@@ -20,11 +20,23 @@ package final class ExchangeMemory: ExchangeRecords, @unchecked Sendable {
         var second: UInt64
         /// The number of the one before it in its bucket.
         var previous: UInt64
-        /// The beginning of the manifest's digest, as a number; `noManifest` for none.
+        /// The beginning of the manifest's digest, as a number; `none` for none, `several` where exchanges with this id disagree.
         var manifest: UInt64
+        /// When the first exchange with this id began, and the last one ended, in microseconds.
+        var begin: Int64
+        var end: Int64
         var strength: UInt8
 
-        static let noManifest = UInt64.max
+        static let none = UInt64.max
+        static let several = UInt64.max - 1
+
+        /// Another exchange had the same id: only what both agree on is known.
+        mutating func merge(_ older: Remembered) {
+            if older.manifest != manifest { manifest = Self.several }
+            strength = min(strength, older.strength)
+            begin = min(begin, older.begin)
+            end = max(end, older.end)
+        }
     }
 
     private struct State: ~Copyable {
@@ -95,11 +107,14 @@ package final class ExchangeMemory: ExchangeRecords, @unchecked Sendable {
     private func remember(_ entry: ExchangeEntry) {
         let (first, second) = Checksum.wide(entry.id, seed: state.seed)
         let bucket = Int(truncatingIfNeeded: first) & (state.bucketCount - 1)
-        state.last += 1
-        state.entries[Int(state.last % UInt64(state.capacity))] = Remembered(
+        var one = Remembered(
             first: first, second: second, previous: state.buckets[bucket],
-            manifest: entry.hasManifest ? Self.number(entry.prefix) : Remembered.noManifest,
+            manifest: entry.hasManifest ? Self.number(entry.prefix) : Remembered.none,
+            begin: entry.time.microseconds &- entry.duration * 1000, end: entry.time.microseconds,
             strength: UInt8(entry.strength))
+        if let older = look(first, second) { one.merge(older) }
+        state.last += 1
+        state.entries[Int(state.last % UInt64(state.capacity))] = one
         state.buckets[bucket] = state.last
     }
 
@@ -117,28 +132,26 @@ package final class ExchangeMemory: ExchangeRecords, @unchecked Sendable {
         }
     }
 
-    private func find(_ id: UnsafeRawBufferPointer) -> ExchangeRecord? {
-        let (first, second) = Checksum.wide(id, seed: state.seed)
+    /// The newest with this id, with which all older ones were merged.
+    private func look(_ first: UInt64, _ second: UInt64) -> Remembered? {
         let oldest = state.last > UInt64(state.capacity) ? state.last - UInt64(state.capacity) : 0
         var number = state.buckets[Int(truncatingIfNeeded: first) & (state.bucketCount - 1)]
-        var found: (manifest: UInt64, strength: UInt8)?
         while number > oldest {
             let one = state.entries[Int(number % UInt64(state.capacity))]
+            if one.first == first, one.second == second { return one }
             number = one.previous
-            guard one.first == first, one.second == second else { continue }
-            // Ids may be used again: then only what all of their exchanges agree on is known.
-            guard let known = found else {
-                found = (one.manifest, one.strength)
-                continue
-            }
-            guard known.manifest == one.manifest else { return ExchangeRecord(manifest: nil, attribution: .unknown) }
-            found = (known.manifest, min(known.strength, one.strength))
         }
-        guard let found else { return nil }
-        let isKnown = found.manifest != Remembered.noManifest
+        return nil
+    }
+
+    private func find(_ id: UnsafeRawBufferPointer) -> ExchangeRecord? {
+        let (first, second) = Checksum.wide(id, seed: state.seed)
+        // Those that disagree say nothing.
+        guard let one = look(first, second), one.manifest != Remembered.several else { return nil }
         return ExchangeRecord(
-            manifest: isKnown ? HexPrefix(Self.digits(found.manifest)) : nil,
-            attribution: Attribution(strength: Int(found.strength)))
+            manifest: one.manifest == Remembered.none ? nil : HexPrefix(Self.digits(one.manifest)),
+            attribution: Attribution(strength: Int(one.strength)), begin: Instant(microseconds: one.begin),
+            end: Instant(microseconds: one.end))
     }
 
     private static func digits(_ number: UInt64) -> String {

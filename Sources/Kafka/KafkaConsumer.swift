@@ -115,28 +115,34 @@ package final class KafkaConsumer {
         return try TopicState.ask(client, handle, milliseconds: milliseconds)
     }
 
-    /// Leaves the group.
+    /// Leaves the group. It takes a moment, and some seconds where no broker answers.
     deinit {
         dropHeld()
-        if let closing = rd_kafka_queue_new(client) {
-            // Its own events are served here, or nobody would let go of the partitions.
-            if let error = rd_kafka_consumer_close_queue(client, closing) {
-                rd_kafka_error_destroy(error)
-            } else {
-                for _ in 0..<Self.mostClosing where rd_kafka_consumer_closed(client) == 0 {
-                    guard let event = rd_kafka_queue_poll(closing, 50) else { continue }
-                    if rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE { rd_kafka_assign(client, nil) }
-                    rd_kafka_event_destroy(event)
-                }
-            }
-            rd_kafka_queue_destroy(closing)
-        }
         rd_kafka_queue_destroy(queue)
-        rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+        // One that does not end is given up with all that it has: destroying it would wait for it without end.
+        if isClosed() { rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
     }
 
-    /// A broker that answers no more must not keep anybody from ending.
-    private static let mostClosing = 60
+    private func isClosed() -> Bool {
+        guard let closing = rd_kafka_queue_new(client) else { return false }
+        defer { rd_kafka_queue_destroy(closing) }
+        // Its own events are served here, or nobody would let go of the partitions.
+        if let error = rd_kafka_consumer_close_queue(client, closing) {
+            rd_kafka_error_destroy(error)
+            return false
+        }
+        let deadline = time(nil) + Self.patience
+        while rd_kafka_consumer_closed(client) == 0, time(nil) <= deadline {
+            // What was fetched comes before it.
+            guard let event = rd_kafka_queue_poll(closing, 50) else { continue }
+            if rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE { rd_kafka_assign(client, nil) }
+            rd_kafka_event_destroy(event)
+        }
+        return rd_kafka_consumer_closed(client) != 0
+    }
+
+    /// In seconds: a broker that answers no more must not keep anybody from ending.
+    private static let patience = 3
 
     // MARK: - Events
 
@@ -197,11 +203,12 @@ package final class KafkaConsumer {
     }
 
     /// Begins to read what was assigned, where the group has stopped.
-    package func accept() {
+    package func accept() throws(KafkaError) {
         guard case .assigned(let list) = changing else { return }
-        rd_kafka_assign(client, list)
+        let code = rd_kafka_assign(client, list)
         rd_kafka_topic_partition_list_destroy(list)
         changing = nil
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code) }
     }
 
     /// Lets go of what was revoked.
@@ -223,11 +230,24 @@ package final class KafkaConsumer {
         return GroupOffsets(list, rd_kafka_consumer_group_metadata(client))
     }
 
-    /// Where the partition ends, as far as was heard; nil while nothing was.
-    package func end(of partition: Int32) -> Int64? {
+    /// Where the partition begins and ends, as far as was heard; nil while nothing was.
+    package func extent(of partition: Int32) -> Range<Int64>? {
         var low: Int64 = 0
         var high: Int64 = 0
         let code = rd_kafka_get_watermark_offsets(client, topic, partition, &low, &high)
-        return code == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
+        return code == RD_KAFKA_RESP_ERR_NO_ERROR && low >= 0 && low <= high ? low..<high : nil
+    }
+
+    /// Up to where the group has read these partitions; those of which it has read nothing are left out. It asks the brokers.
+    package func committed(_ partitions: [Int32], milliseconds: Int32) -> [Int32: Int64] {
+        let list = rd_kafka_topic_partition_list_new(Int32(partitions.count))
+        defer { rd_kafka_topic_partition_list_destroy(list) }
+        for partition in partitions { rd_kafka_topic_partition_list_add(list, topic, partition) }
+        guard let list, rd_kafka_committed(client, list, milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR else { return [:] }
+        var found: [Int32: Int64] = [:]
+        for index in 0..<Int(list.pointee.cnt) where list.pointee.elems[index].offset >= 0 {
+            found[list.pointee.elems[index].partition] = list.pointee.elems[index].offset
+        }
+        return found
     }
 }

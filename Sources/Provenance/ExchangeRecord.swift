@@ -1,30 +1,38 @@
 /// What one response was stamped with.
 package struct ExchangeRecord: Sendable, Equatable {
-    /// The manifest, by the beginning of its digest; nil where none was stamped, or where several exchanges disagree.
+    /// The manifest, by the beginning of its digest; nil where none was stamped.
     package let manifest: HexPrefix?
     package let attribution: Attribution
+    /// When the exchange began and ended: another one may have the same request id.
+    package let begin: Instant
+    package let end: Instant
 
-    package init(manifest: HexPrefix?, attribution: Attribution) {
+    package init(manifest: HexPrefix?, attribution: Attribution, begin: Instant, end: Instant) {
         self.manifest = manifest
         self.attribution = attribution
+        self.begin = begin
+        self.end = end
+    }
+
+    /// Whether something at `time` may belong to it, where clocks differ by at most `reach` microseconds.
+    package func contains(_ time: Instant, reach: Int64 = 0) -> Bool {
+        begin.microseconds &- reach <= time.microseconds && time.microseconds <= end.microseconds &+ reach
     }
 }
 
 /// What the proxy knows of the exchanges that it saw last.
 package protocol ExchangeRecords: AnyObject {
-    /// What the response with this request id was stamped with; nil when none is remembered.
+    /// What the responses with this request id were stamped with; nil when none is remembered, or when they disagree.
     func record(of requestID: Span<UInt8>) -> ExchangeRecord?
 }
 
 /// An exchange as its record on disk tells of it.
 package struct KeptExchange: Sendable {
-    package let time: Instant
     package let variant: String
     package let status: Int
     package let record: ExchangeRecord
 
-    package init(time: Instant, variant: String, status: Int, record: ExchangeRecord) {
-        self.time = time
+    package init(variant: String, status: Int, record: ExchangeRecord) {
         self.variant = variant
         self.status = status
         self.record = record

@@ -204,7 +204,8 @@ extension Worker where Net: ~Copyable {
             return
         }
         ExchangeEntry(entry).fill(
-            id: buffer, idCount: idCount, time: wall, status: client.pointee.status, strength: claim.strength,
+            id: buffer, idCount: idCount, time: wall, microseconds: now &- client.pointee.since,
+            status: client.pointee.status, strength: claim.strength,
             variant: client.pointee.variant,
             prefix: client.pointee.isStamped ? UnsafeRawPointer(buffer + BufferPool.suffixOffset) : nil)
         ring.commit(size)

@@ -152,7 +152,7 @@ package final class LineService: @unchecked Sendable {
         }
         return try system { () throws(SystemError) in
             try TopicSource(
-                settings.fromTopic, properties, headers: settings.kafka.headers, lineLimit: settings.intake.lineLimit,
+                settings.fromTopic, properties, settings.kafka, lineLimit: settings.intake.lineLimit,
                 endsAtEnd: endsAtEnd)
         }
     }

@@ -2,9 +2,16 @@ import Provenance
 
 /// From a request id to its manifest: by the record of its exchange, or by what a minted one carries.
 extension Tracer {
-    func answer(requestID id: String, input: TracedInput) throws(ManifestIndexError) -> TraceAnswer {
+    /// A line of `time` belongs only to an exchange of that time: ids may be used again.
+    func answer(
+        requestID id: String, input: TracedInput, time: Instant? = nil, duration: Int64 = 0
+    ) throws(ManifestIndexError) -> TraceAnswer {
         func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
-        if let kept, let answer = try answer(kept.exchanges(of: id), id, input) { return answer }
+        if let kept {
+            let all = kept.exchanges(of: id)
+            let those = all.filter { one in time.map { one.record.contains($0, reach: skew + duration) } ?? true }
+            if let answer = try answer(those, id, input) { return answer }
+        }
         guard let minted = MintedRequestID(id) else {
             let hint =
                 kept.map(\.isEmpty) ?? true
@@ -38,7 +45,7 @@ extension Tracer {
         func unknown(_ reason: String) -> TraceAnswer { TraceAnswer(input: input, outcome: .unknown(reason: reason)) }
         guard let prefix = last.record.manifest, exchanges.allSatisfy({ $0.record.manifest == prefix }) else {
             return exchanges.count == 1
-                ? unknown("the proxy could not tell which manifest answered the request \(id) at \(last.time)")
+                ? unknown("the proxy could not tell which manifest answered the request \(id) at \(last.record.end)")
                 : unknown(
                     "\(exchanges.count) exchanges had the request id \(id), and not all of them the same manifest: \(Self.list(exchanges))"
                 )
@@ -58,10 +65,11 @@ extension Tracer {
             input: input,
             outcome: .found(
                 checked(traced), .exchange, sure,
-                note: "the proxy's record of \(last.time): status \(last.status)\(variant)"))
+                note: "the proxy's record of \(last.record.end): status \(last.status)\(variant)"))
     }
 
     private static func list(_ exchanges: [KeptExchange]) -> String {
-        exchanges.suffix(5).map { "\($0.time) \($0.record.manifest?.digits ?? "unknown")" }.joined(separator: ", ")
+        exchanges.suffix(5).map { "\($0.record.end) \($0.record.manifest?.digits ?? "unknown")" }.joined(
+            separator: ", ")
     }
 }

@@ -17,7 +17,7 @@ package final class Tracer {
     private var lastLive: (variant: String, traced: TracedManifest, interval: LiveInterval)?
 
     /// How far the clocks of those who log may differ (`attribution.skew`), in microseconds.
-    private let skew: Int64 = 1_000_000
+    let skew: Int64 = 1_000_000
 
     private static let mostRemembered = 4096
     private static let mostCandidates = 20
@@ -143,7 +143,9 @@ package final class Tracer {
             if facts.attribution == Attribution.unknown.rawValue {
                 return unknown("the sidecar itself could not tell which manifest it was, and wrote unknown")
             }
-            let byID = try answer(requestID: id, input: facts.input).atMost(facts.attribution.flatMap(Attribution.init))
+            let byID = try answer(
+                requestID: id, input: facts.input, time: facts.time, duration: facts.duration
+            ).atMost(facts.attribution.flatMap(Attribution.init))
             if byID.isKnown || facts.time == nil { return byID }
         }
         guard let time = facts.time else {

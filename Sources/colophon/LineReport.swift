@@ -55,7 +55,7 @@ struct LineReport {
             if lost > 0 { parts.append("\(Figures.grouped(lost)) LOST, for the disk took them not") }
             if waiting > 0 {
                 parts.append(
-                    "\(Figures.grouped(waiting)) are not delivered: they wait in the spool, or in their files, for the next start"
+                    "\(Figures.grouped(waiting)) are not delivered: they wait in the spool, in their files or in their topic for the next start"
                 )
             }
         }

@@ -10,7 +10,8 @@ import Testing
 struct ExchangesTests {
     private static func hand(
         _ ring: HandoverRing, _ id: String, _ manifest: String?, _ attribution: Attribution = .inferred,
-        time: Int64 = 1_000_000, status: Int = 200, variant: UInt8 = 0
+        time: Int64 = 10_000_000, microseconds: Int64 = 1_999_999, status: Int = 200,
+        variant: UInt8 = 0
     ) -> Bool {
         let bytes = Array(id.utf8)
         let size = ExchangeEntry.size(idCount: bytes.count)
@@ -19,12 +20,20 @@ struct ExchangesTests {
             guard let base = id.baseAddress else { return }
             Array((manifest ?? "").utf8).withUnsafeBytes { prefix in
                 ExchangeEntry(place).fill(
-                    id: base, idCount: id.count, time: time, status: status, strength: attribution.strength,
+                    id: base, idCount: id.count, time: time, microseconds: microseconds, status: status,
+                    strength: attribution.strength,
                     variant: variant, prefix: manifest == nil ? nil : prefix.baseAddress)
             }
         }
         ring.commit(size)
         return true
+    }
+
+    private static func known(_ manifest: String?, _ attribution: Attribution) -> ExchangeRecord {
+        ExchangeRecord(
+            manifest: manifest.flatMap { HexPrefix($0) }, attribution: attribution,
+            begin: Instant(microseconds: 8_000_000),
+            end: Instant(microseconds: 10_000_000))
     }
 
     private static func record(_ memory: ExchangeMemory, _ id: String) -> ExchangeRecord? {
@@ -40,17 +49,25 @@ struct ExchangesTests {
         let memory = ExchangeMemory([ring], names: ["default"], index: nil, seed: 7)
         #expect(Self.hand(ring, "abc", Self.first, .exact))
         #expect(Self.hand(ring, "none", nil, .unknown))
-        #expect(Self.record(memory, "abc") == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .exact))
-        #expect(Self.record(memory, "none") == ExchangeRecord(manifest: nil, attribution: .unknown))
+        #expect(Self.record(memory, "abc") == Self.known(Self.first, .exact))
+        #expect(Self.record(memory, "none") == Self.known(nil, .unknown))
         #expect(Self.record(memory, "abd") == nil)
         #expect(Self.record(memory, "") == nil)
         // Used again with the same manifest it is as sure as the weaker one, with another one nothing is known.
         #expect(Self.hand(ring, "abc", Self.first, .mixed))
         memory.drain()
-        #expect(Self.record(memory, "abc") == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .mixed))
+        #expect(Self.record(memory, "abc") == Self.known(Self.first, .mixed))
         #expect(Self.hand(ring, "abc", Self.second, .exact))
         memory.drain()
-        #expect(Self.record(memory, "abc") == ExchangeRecord(manifest: nil, attribution: .unknown))
+        #expect(Self.record(memory, "abc") == nil)
+        // It lasted from the first one's begin to the last one's end.
+        #expect(Self.hand(ring, "wide", Self.first, time: 5_000_000, microseconds: 0))
+        #expect(Self.hand(ring, "wide", Self.first, time: 9_000_000, microseconds: 999))
+        let wide = Self.record(memory, "wide")
+        #expect(wide?.begin.microseconds == 4_999_000 && wide?.end.microseconds == 9_000_000)
+        #expect(wide?.contains(Instant(microseconds: 5_000_000)) == true)
+        #expect(wide?.contains(Instant(microseconds: 9_000_001)) == false)
+        #expect(wide?.contains(Instant(microseconds: 9_000_001), reach: 1) == true)
         #expect(Self.hand(ring, "leading-zeros", Self.second, .inferred))
         #expect(Self.record(memory, "leading-zeros")?.manifest?.digits == Self.second)
     }
@@ -62,7 +79,9 @@ struct ExchangesTests {
             let rings = try (0..<1 + chance.draw(3)).map { _ in try HandoverRing(capacity: 4096) }
             let most = 1 + chance.draw(40)
             let memory = ExchangeMemory(rings, names: [], index: nil, seed: seed, mostOfWorker: most)
-            var list: [(id: String, manifest: String?, attribution: Attribution)] = []
+            // What is known of each id, and after how many exchanges it was known.
+            var list: [String: (manifest: String??, attribution: Attribution, number: Int)] = [:]
+            var number = 0
             for _ in 0..<400 {
                 let id = "id-\(chance.draw(120))"
                 let manifest = [Self.first, Self.second, nil][chance.draw(3)]
@@ -73,19 +92,21 @@ struct ExchangesTests {
                     Issue.record("COLOPHON_SEED=\(seed): a ring that was emptied is full")
                     return
                 }
-                list.append((id, manifest, attribution))
-                list = list.suffix(most * rings.count)
+                number += 1
+                var one: (manifest: String??, attribution: Attribution, number: Int) = (
+                    .some(manifest), attribution, number
+                )
+                if let older = list[id], number - older.number <= most * rings.count {
+                    if older.manifest != one.manifest { one.manifest = nil }
+                    one.attribution = min(one.attribution, older.attribution)
+                }
+                list[id] = one
                 // Not every exchange is asked for before the next one.
                 if chance.percent(50) { memory.drain() }
                 let asked = "id-\(chance.draw(120))"
                 memory.drain()
-                let those = list.filter { $0.id.hasSameBytes(as: asked) }
-                let agree = those.allSatisfy { $0.manifest == those[0].manifest }
-                let wanted = those.map(\.attribution).min().map { weakest in
-                    agree
-                        ? ExchangeRecord(manifest: those[0].manifest.flatMap(HexPrefix.init), attribution: weakest)
-                        : ExchangeRecord(manifest: nil, attribution: .unknown)
-                }
+                let last = list[asked].flatMap { number - $0.number < most * rings.count ? $0 : nil }
+                let wanted = last.flatMap { last in last.manifest.map { Self.known($0, last.attribution) } }
                 let found = Self.record(memory, asked)
                 if found != wanted {
                     Issue.record("COLOPHON_SEED=\(seed): \(asked) is \(found as Any), not \(wanted as Any)")
@@ -116,15 +137,44 @@ struct ExchangesTests {
         for round in 0..<3 {
             let found = files.exchanges(of: "id-\(round)")
             #expect(found.count == 1)
-            #expect(found.first?.time == Instant(microseconds: Int64(round) * 1_000_000))
+            #expect(found.first?.record.end == Instant(microseconds: Int64(round) * 1_000_000))
             #expect(found.first?.variant == "pop")
             #expect(found.first?.status == 404)
-            #expect(found.first?.record == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .inferred))
+            #expect(found.first?.record.manifest?.digits == Self.first)
+            #expect(found.first?.record.attribution == .inferred)
         }
-        #expect(files.exchanges(of: "again").map(\.time.microseconds) == [8, 9, 10])
+        #expect(files.exchanges(of: "again").map(\.record.end.microseconds) == [8, 9, 10])
         #expect(files.exchanges(of: "id-3").isEmpty)
         #expect(files.exchanges(of: String(repeating: "x", count: 200)).isEmpty)
         #expect(ExchangeFiles(dataDirectory: scratch.directory + "/nowhere").isEmpty)
+    }
+
+    @Test("a thousand exchanges with one id cost no more than one")
+    func mergesRepeated() throws {
+        let ring = try HandoverRing(capacity: 1 << 20)
+        let memory = ExchangeMemory([ring], names: [], index: nil, seed: 7)
+        for _ in 0..<5000 { #expect(Self.hand(ring, "same", Self.first)) }
+        #expect(Self.record(memory, "same") == Self.known(Self.first, .inferred))
+        #expect(memory.figures.seen == 5000)
+    }
+
+    @Test("what is none of ours is neither written to nor removed")
+    func leavesOthersAlone() throws {
+        let scratch = Scratch()
+        let path = ExchangeFiles.directory(of: scratch.path("instances/default"))
+        for name in ["0000000000000001.exchanges", "ffffffffffffffff.exchanges", "0000000000000007.exchanges", "notes"]
+        {
+            scratch.write("instances/default/exchanges/" + name, "somebody else's")
+        }
+        let ring = try HandoverRing(capacity: 1 << 16)
+        let memory = ExchangeMemory(
+            [ring], names: ["v"], index: try ExchangeIndex(path, bytes: 32 << 20, seed: 3), seed: 7)
+        #expect(Self.hand(ring, "id", Self.first))
+        memory.drain()
+        #expect(memory.figures.kept == 1)
+        #expect(try Files.names(in: path).count == 5)
+        #expect(scratch.read("instances/default/exchanges/0000000000000007.exchanges") == "somebody else's")
+        #expect(ExchangeFiles(dataDirectory: scratch.directory).exchanges(of: "id").count == 1)
     }
 
     @Test("it is bounded: the oldest segment goes, and what went with it is counted")
@@ -214,9 +264,11 @@ struct ExchangesTests {
         _ = try Files.place(bytes, at: Paths.join(path, "0000000000000001.exchanges"), .replacing)
         let files = ExchangeFiles(dataDirectory: scratch.directory)
         let found = files.exchanges(of: "fixture-1")
-        #expect(found.first?.record == ExchangeRecord(manifest: HexPrefix(Self.first), attribution: .exact))
+        #expect(found.first?.record.manifest?.digits == Self.first)
+        #expect(found.first?.record.attribution == .exact)
+        #expect(found.first?.record.begin == Instant(microseconds: 1_741_112_463_219_384 - 42_000))
         #expect(found.first?.variant == "als_model")
-        #expect(found.first?.time == Instant(microseconds: 1_741_112_463_219_384))
+        #expect(found.first?.record.end == Instant(microseconds: 1_741_112_463_219_384))
         #expect(found.first?.status == 206)
     }
 }

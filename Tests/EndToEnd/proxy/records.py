@@ -4,6 +4,7 @@ import json
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
@@ -26,8 +27,9 @@ def activate(colophon, version):
     wait_until(lambda: colophon.ask("/v1/status")[1]["variants"][0]["model_version"] == version, version)
 
 
-def line(number, identifier):
-    return (f"2025-03-04T18:21:03.219384Z,{number},recommendation request /recommend/{number}, status 200, "
+def line(number, identifier, seconds=None):
+    when = time.gmtime(time.time() if seconds is None else seconds)
+    return (time.strftime("%Y-%m-%dT%H:%M:%SZ", when) + f",{number},recommendation request /recommend/{number}, status 200, "
             f"request_id={identifier}, result: a,b, 42 ms")
 
 
@@ -89,13 +91,44 @@ def test_lines_that_follow_get_the_manifest_of_their_exchange():
             activate(colophon, "m2")
             second = colophon.get("/", "X-Request-Id: b-2\r\n").one("X-Model-Manifest")
             assert first != second
-            log.write_text("".join(line(n, name) + "\n" for n, name in enumerate(["a-1", "b-2", minted, "unheard-of"])))
-            wait_until(lambda: out.exists() and out.read_text().count("\n") == 4, "the lines")
+            log.write_text("".join(line(n, name) + "\n" for n, name in enumerate(["a-1", "b-2", minted]))
+                           + line(3, "unheard-of", 0) + "\n" + line(4, "a-1", 0) + "\n")
+            wait_until(lambda: out.exists() and out.read_text().count("\n") == 5, "the lines")
             lines = out.read_text().splitlines()
             for text, digest in zip(lines, [first, second, first]):
-                assert text.endswith(f"manifest_sha256={digest}"), text
-            # Of a time before anything was live, and an id that nobody knows.
-            assert "attribution=unknown" in lines[3] and "manifest_sha256" not in lines[3], lines[3]
+                assert f"manifest_sha256={digest}" in text, text
+            # Of a time before anything was live: an id that nobody knows, and one that was used for something else later.
+            for text in lines[3:]:
+                assert "attribution=unknown" in text and "manifest_sha256" not in text, text
+
+
+def test_a_line_of_a_retry_that_has_not_ended_is_not_taken_for_the_first_try():
+    release = threading.Event()
+
+    def slow(connection, head, rest):
+        if "/slow" not in str(head):
+            return ok(connection, head, rest)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        release.wait(PATIENCE)
+        connection.sendall(b"b")
+        return True
+
+    with Upstream(slow) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        log, out = Path(directory, "server.log"), Path(directory, "enriched.log")
+        with Colophon(upstream.address, "--attribution-settle", "none", "--attribution-skew", "0s", "--logs-to", f"file:{out}",
+                      "--logs-files", str(log)) as colophon:
+            first = colophon.get("/", "X-Request-Id: retry-1\r\n").one("X-Model-Manifest")
+            activate(colophon, "m2")
+            with colophon.connect() as connection:
+                connection.sendall(b"GET /slow HTTP/1.1\r\nHost: m\r\nX-Request-Id: retry-1\r\n\r\n")
+                head = connection.recv(1 << 16)
+                assert b"X-Model-Version: m2" in head, head
+                # A time well behind the first try, while the second has not ended.
+                log.write_text(line(1, "retry-1", time.time() + 100) + "\n")
+                wait_until(lambda: out.exists() and out.read_text().count("\n") == 1, "the line")
+                release.set()
+            text = out.read_text()
+            assert "model_version=m2" in text and first not in text, text
 
 
 def test_an_activation_within_a_response_makes_its_record_mixed():
