@@ -14,8 +14,8 @@ extension Command {
         ],
         details: """
             Runs librdkafka's mock cluster on a loopback port that it picks, prints its address, and ends on SIGTERM or Ctrl-C. It is
-            for development alone: it holds a few megabytes of each partition in memory, forgets the oldest without a word, and knows
-            no CreateTopics, no transactions and no security. What must not be lost needs a real Kafka.
+            for development alone: it holds a few megabytes of each partition in memory, forgets the oldest without a word, makes any
+            topic that is asked for, only seems to know transactions, and has no security. What must not be lost needs a real Kafka.
             """,
         examples: [("colophon dev-broker --topic recommendations", "a broker to try `colophon enrich --to` with")],
         run: devBroker)

@@ -16,10 +16,11 @@ extension Command {
                 name: "once", help: "with --files or --from-kafka-topic: end where they end, rather than follow them"),
         ] + enrichKeys.map(option) + [.json],
         details: """
-            Reads lines from standard input, or from the files that --files names, which it follows. A line that tells of a
+            Reads lines from standard input, or from files, which it follows, sockets or another topic. A line that tells of a
             recommendation gets the version, commit, branch, data version and digest of the manifest that made it, at its end; its own
-            bytes are never changed. Without --to the lines go to standard output. Lines to Kafka (--to kafka://HOST:PORT/TOPIC) are
-            kept in a spool until the brokers have them, so none is lost, whatever is killed. A summary ends it, on standard error.
+            bytes are never changed. Lines go to standard output, unless --to or --kafka-brokers say where else. On their way to Kafka
+            they wait where they can be found again, in a spool, their file or their topic, until the brokers have them: none is lost,
+            whatever is killed. A summary ends it, on standard error.
             """,
         examples: [
             (

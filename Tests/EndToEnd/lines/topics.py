@@ -195,6 +195,48 @@ def limit(kafka, topic, name, value):
         future.result(PATIENCE)
 
 
+def test_it_ends_when_it_is_asked_to_with_much_left_to_read(kafka):
+    source, target = topics(kafka)
+    publish(kafka, source, range(100_000))
+    with Place() as at:
+        for _ in range(3):
+            before = committed(kafka, source)
+            process = at.enrich(*flags(kafka, source, target, "--kafka-in-flight", "500"))
+            wait_until(lambda: committed(kafka, source) > before, "a transaction")
+            process.terminate()
+            _, err = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, err
+        assert committed(kafka, source) < 100_000, "nothing was left to read"
+        at.run(*flags(kafka, source, target, "--once", "--kafka-in-flight", "50000"))
+    assert_once(kafka.read(target, 100_000), range(100_000))
+
+
+def test_records_that_were_deleted_unread_are_told_of(kafka):
+    source, target = kafka.create(partitions=1), kafka.create(partitions=1)
+    with Place() as at:
+        publish(kafka, source, range(100))
+        at.run(*flags(kafka, source, target, "--once"))
+        publish(kafka, source, range(100, 200))
+        admin = AdminClient(kafka.settings())
+        for future in admin.delete_records([TopicPartition(source, 0, 150)]).values():
+            future.result(PATIENCE)
+        _, err = at.run(*flags(kafka, source, target, "--once"))
+        assert "records-lost" in err and "at_most=50" in err and "retention.ms" in err, err
+    assert_once(kafka.read(target, 150), [*range(100), *range(150, 200)])
+
+
+def test_cloud_events_of_the_source_give_way(kafka):
+    source, target = topics(kafka)
+    publish(kafka, source, [1], headers=[("ce_id", b"theirs"), ("content-type", b"x/y"), ("other", b"kept")])
+    with Place() as at:
+        at.run(*flags(kafka, source, target, "--once", "--kafka-cloudevents"))
+    names = [name for name, _ in kafka.read(target, 1)[0].all_headers]
+    assert names.count("ce_id") == names.count("content-type") == names.count("other") == 1, names
+    with Place() as at:
+        at.run("--from-kafka-topic", source, "--from-kafka-group", "plain", "--to", f"kafka://{kafka.address}/{target}", "--once")
+    assert any(("ce_id", b"theirs") in record.all_headers for record in kafka.read(target, 2))
+
+
 def test_brokers_may_stop_in_the_middle(kafka):
     with Kafka() as own, Place() as at:
         source, target = topics(own)
@@ -220,6 +262,8 @@ def test_what_cannot_be_is_refused_by_name(kafka):
                 (flags(kafka, source, target, "--kafka-properties", "group.id=x"), "logs.from_kafka.group"),
                 (flags(kafka, source, target, "--kafka-properties", "isolation.level=read_uncommitted"), "taken back"),
                 (flags(kafka, source, target, "--kafka-properties", "enable.auto.commit=true"), "is refused"),
+                (flags(kafka, source, target, "--kafka-properties", "partition.assignment.strategy=cooperative-sticky"), "all at once"),
+                (flags(kafka, source, target, "--kafka-properties", "message.max.bytes=2000"), "limits.line_bytes"),
                 (flags(kafka, source, target, "--kafka-properties", "transactional.id=x"), "is set by instance")]:
             _, err = at.run(*arguments, status=2)
             assert words in err and err.count("\n") == 1, (arguments, err)
