@@ -13,7 +13,8 @@ package final class AdminServer: Sendable {
     private let lastNumber = Atomic<UInt64>(0)
 
     private static let connectionLimit = 64
-    private static let longestInput = AdminConversation.bodyLimit + (1 << 20)
+    /// How much is read and thrown away of somebody who goes on talking after the answer: closing before would take it from them.
+    private static let mostIgnored = 64 << 20
     /// How much of all bodies is held at once.
     private static let heldLimit = 16 << 20
     /// For a connection from its beginning to its end, in microseconds.
@@ -75,7 +76,8 @@ package final class AdminServer: Sendable {
         var isEnding = false
         /// Its lines are with somebody else, who will tell what came of them.
         var isWaiting = false
-        var read = 0
+        /// How much came after the whole request, or after the answer.
+        var ignored = 0
 
         init(descriptor: Int32, number: UInt64, deadline: Int64) {
             self.descriptor = descriptor
@@ -127,9 +129,12 @@ package final class AdminServer: Sendable {
                 client.isWaiting = true
                 takeLines(lines, client.number)
             }
-            client.read += count
-            // Who goes on talking after the answer is not listened to for ever.
-            guard client.read <= Self.longestInput else {
+            guard client.conversation.hasAnswered || client.isWaiting else { continue }
+            // The answer is on its way before the rest is read.
+            if client.conversation.hasAnswered { write(client, &network, &clients) }
+            client.ignored += count
+            guard clients[client.descriptor] != nil else { return }
+            guard client.ignored <= Self.mostIgnored else {
                 close(client, &network, &clients)
                 return
             }
