@@ -3,7 +3,8 @@ import Glibc
 import Provenance
 import Runtime
 
-/// How fast the spool takes records and comes back after a kill: `spool-bench DIRECTORY MEBIBYTES`, figures as JSON. The directory must not be there.
+/// How fast the spool takes records and comes back after a kill: `spool-bench DIRECTORY MEBIBYTES`, figures as JSON. The directory must
+/// not be there.
 let arguments = CommandLine.arguments
 guard arguments.count == 3, let mebibytes = Int(arguments[2]) else {
     print("usage: spool-bench DIRECTORY MEBIBYTES")
@@ -69,4 +70,6 @@ guard Int(lines) * size == bytes else {
     print("of \(bytes / size) records \(lines) came back")
     exit(1)
 }
-print("{\"append_mb_per_second\": \(Double(bytes) / appending / 1e6), \"syncs\": \(syncs), \"recovery_seconds\": \(recovering)}")
+print(
+    "{\"append_mb_per_second\": \(Double(bytes) / appending / 1e6), \"syncs\": \(syncs), "
+        + "\"recovery_seconds\": \(recovering)}")

@@ -68,6 +68,7 @@ package struct KafkaSettings: Sendable {
         all["client.id"] = "colophon"
         all["topic.metadata.refresh.interval.ms"] = "30000"
         all["socket.keepalive.enable"] = "true"
+        all["statistics.interval.ms"] = "5000"
         try add(to: &all)
         let least = lineLimit + Self.mostAround
         if let most = all["message.max.bytes"], Int(most) ?? 0 < least {

@@ -16,6 +16,8 @@ package final class KafkaSink: RecordSink {
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 1024, alignment: 8)
     /// What the brokers or the client last complained of; nil since a record has arrived.
     package private(set) var problem: String?
+    /// What the client told of itself the last time.
+    private(set) var figures: ClientFigures?
     /// What made the client useless, until another one is made.
     private(set) var fatal: KafkaError?
 
@@ -103,6 +105,7 @@ package final class KafkaSink: RecordSink {
                     let isRefused = KafkaError.refusesRecord(code)
                     body(token, isRefused ? .refused(reason: Self.words(code)) : .failed)
                 }
+            case .statistics(let text): if let told = ClientFigures(text) { figures = told.after(figures) }
             case .failed(let error):
                 // That nobody is there is less than why.
                 if problem == nil || !error.isGeneral { note(error.reason, error.name) }

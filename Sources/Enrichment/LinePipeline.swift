@@ -172,6 +172,7 @@ package final class LinePipeline {
         figures.outsideWindow = intake.outsideWindow
         figures.ledgerFailures = intake.enricher.ledgerFailures
         figures.problem = sink.problem
+        figures.client = sink.figures
         figures.spoolProblem = intake.spool.news.problem ?? intake.spool.news.readProblem
         figures.deadLetterProblem = intake.deadLetters.problem
         figures.sources = sources.map { ("\($0.name)", $0.figures) }

@@ -15,6 +15,7 @@ package final class LineStatus: Sendable {
         package var lostRecords: UInt64 = 0
         package var outsideWindow: UInt64 = 0
         package var ledgerFailures: UInt64 = 0
+        package var client: ClientFigures?
         package var problem: String?
         package var spoolProblem: String?
         package var deadLetterProblem: String?
@@ -49,6 +50,9 @@ package final class LineStatus: Sendable {
             ("lost_records", now.lostRecords),
         ]
         var object = JSONObject(named.map { .init($0.name, .integer($0.value)) })
+        object.append(
+            "client",
+            now.client.map { .object(JSONObject($0.named.map { .init($0.name, .integer($0.value)) })) } ?? .null)
         object.append("problem", .optional(now.problem))
         object.append("spool_problem", .optional(now.spoolProblem))
         object.append("dead_letter_problem", .optional(now.deadLetterProblem))

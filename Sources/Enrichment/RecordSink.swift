@@ -42,6 +42,9 @@ protocol RecordSink: AnyObject {
     /// Whether somebody may still read records, though it is closed: a client that did not end in time.
     var mayStillRead: Bool { get }
 
+    /// What the client behind it tells of itself; nil where there is none, or it has not yet.
+    var figures: ClientFigures? { get }
+
     /// Whether it must end, because somebody else does its work.
     var isOver: Bool { get }
 }
@@ -51,6 +54,7 @@ extension RecordSink {
     var wakeAt: Int64? { nil }
     var isSettled: Bool { true }
     var isOver: Bool { false }
+    var figures: ClientFigures? { nil }
     var mayStillRead: Bool { false }
 }
 

@@ -36,6 +36,7 @@ package final class TransactionalSink: RecordSink {
     var blockedOn: Int32 { sink.blockedOn }
     package var problem: String? { own ?? sink.problem }
     var isBroken: Bool { isOver }
+    var figures: ClientFigures? { sink.figures }
     var failureEvent: String { sink.failureEvent }
     var recoveryEvent: String { sink.recoveryEvent }
     var wakeAt: Int64? {

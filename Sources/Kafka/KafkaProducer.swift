@@ -18,6 +18,8 @@ package final class KafkaProducer {
         /// `code` is 0 when the brokers have it.
         case delivered(token: UInt, code: Int32)
         case failed(KafkaError)
+        /// What the client tells of itself, as JSON, as often as `statistics.interval.ms` says.
+        case statistics(String)
     }
 
     /// What a call of `produce` came to.
@@ -31,7 +33,7 @@ package final class KafkaProducer {
     /// `properties` must not contradict what a producer here relies on. `wake` is written to when there are events.
     package init(_ properties: KafkaProperties, topic name: String, wake: Int32) throws(KafkaError) {
         var handle = try properties.makeHandle()
-        rd_kafka_conf_set_events(handle.raw, Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR))
+        rd_kafka_conf_set_events(handle.raw, Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS))
         rd_kafka_conf_set_log_cb(handle.raw, nil)
         var text = [CChar](repeating: 0, count: 512)
         guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
@@ -131,6 +133,8 @@ package final class KafkaProducer {
                             token: UInt(bitPattern: message.pointee._private), code: message.pointee.err.rawValue))
                 }
             case RD_KAFKA_EVENT_ERROR: body(.failed(error(of: event)))
+            case RD_KAFKA_EVENT_STATS:
+                if let text = rd_kafka_event_stats(event) { body(.statistics(String(cString: text))) }
             default: break
             }
             rd_kafka_event_destroy(event)

@@ -210,6 +210,23 @@ def test_the_proxy_makes_lines_of_recommendations(kafka):
         assert record.headers["origin"].split("/")[1] == "proxy" and "secret" not in record.text
 
 
+def test_the_client_tells_of_itself(kafka):
+    topic = kafka.create()
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic,
+                      "--kafka-properties", "statistics.interval.ms=100") as colophon:
+            for user in range(10):
+                colophon.get(f"/recommend/{user}")
+            kafka.read(topic, 10)
+
+            def client():
+                figures = colophon.ask("/v1/status")[1]["lines"]["client"]
+                return figures and figures["sent"] == 10 and figures
+            figures = wait_until(client, "its figures")
+            assert figures["brokers"] == figures["brokers_up"] == 1 and figures["queued"] == 0, figures
+            assert figures["sent_bytes"] > 1000 and figures["round_trip_us"] > 0, figures
+
+
 def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
     topic = kafka.create()
     with Upstream(ok) as upstream:
@@ -260,7 +277,7 @@ if __name__ == "__main__":
     with Kafka() as broker, Box() as box:
         tests = {name: test for name, test in list(globals().items()) if name.startswith("test_")}
         # Those to which the number of partitions is nothing: here every topic has four.
-        both = [test_every_record_says_what_its_line_says, test_files_are_followed_through_both_rotations,
+        both = [test_the_client_tells_of_itself, test_every_record_says_what_its_line_says, test_files_are_followed_through_both_rotations,
                 test_serve_takes_lines_over_http_and_sockets]
         run({name: (lambda test=test: test(broker)) for name, test in tests.items()})
         run({name + "_in_the_box": (lambda test=test: test(box)) for name, test in tests.items() if test in both})
