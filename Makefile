@@ -28,8 +28,8 @@ test: build deps-test ## run every test
 	$(SWIFT) build --build-tests $(FLAGS)
 	$(SWIFT) test --skip-build $(FLAGS)
 
-test-loss: build deps-test ## lose nothing while all is killed, stopped and filled up, for SECONDS (60); SEED and BROKERS may be set
-	@unshare --map-root-user --mount .venv/bin/python3 Tests/EndToEnd/lines/loss.py $(BINARY) $(SECONDS) "$(SEED)" $(or $(BROKERS),1)
+test-loss: build deps-test ## lose nothing while all is killed, stopped and filled up, for SECONDS (60); SEED, BROKERS=3 and TOPIC=topic may be set
+	@unshare --map-root-user --mount .venv/bin/python3 Tests/EndToEnd/lines/loss.py $(BINARY) $(SECONDS) "$(SEED)" $(or $(BROKERS),1) $(TOPIC)
 
 check: lint test ## what must pass before anything lands
 

@@ -35,15 +35,12 @@ struct CarriedHeaders: ~Copyable {
     /// Takes those of `record` but for the ones that are given anew.
     mutating func take(_ record: ConsumedRecord, replacing own: [StaticString], dropsCloudEvents: Bool) {
         (used, count, ceiling) = (0, 0, .exact)
-        // The closure must not hold on to this value itself.
-        var found: [(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?)] = []
-        record.forEachHeader { found.append(($0, $1)) }
-        for (name, value) in found {
+        record.forEachHeader { name, value in
             if name.hasSameBytes(as: "attribution"), let value {
                 ceiling = min(ceiling, Attribution(rawValue: String(decoding: value, as: UTF8.self)) ?? .unknown)
             }
-            if dropsCloudEvents, name.hasSameBytes(as: "content-type") || name.starts(with: "ce_".utf8) { continue }
-            guard count < Self.most, !own.contains(where: { name.hasSameBytes(as: $0) }) else { continue }
+            if dropsCloudEvents, name.hasSameBytes(as: "content-type") || name.starts(with: "ce_".utf8) { return }
+            guard count < Self.most, !own.contains(where: { name.hasSameBytes(as: $0) }) else { return }
             put(UInt32(name.count))
             put(value.map { UInt32($0.count) } ?? Self.absent)
             put(name)

@@ -41,6 +41,8 @@ struct Transaction {
     }
 
     var canSend: Bool { phase == .idle || phase == .open && tokens.count < limit }
+    /// Whether the client has yet to be told to begin.
+    var isNew: Bool { phase == .new }
     /// Whether the next record opens another one.
     var isIdle: Bool { phase == .idle }
     /// When it is to be committed, as far as time decides that.

@@ -18,7 +18,11 @@ package final class TransactionalSink: RecordSink {
     /// Brokers end a transaction that takes longer than this, and then say the same as if somebody else had come.
     private let lifetime: Int64
 
+    /// After a client was lost: whatever refused it may do so again at once.
+    private var retryAt: Int64 = 0
+
     private static let interval: Int64 = 100_000
+    private static let pause: Int64 = 1_000_000
     private static let farewell: Int64 = 3_000_000
 
     package init(
@@ -40,7 +44,8 @@ package final class TransactionalSink: RecordSink {
     var failureEvent: String { sink.failureEvent }
     var recoveryEvent: String { sink.recoveryEvent }
     var wakeAt: Int64? {
-        transaction.isIdle ? (topic.hasUnsettled ? lastLook + Self.interval : nil) : transaction.dueAt
+        if transaction.isNew { return retryAt > Clock.monotonic() ? retryAt : nil }
+        return transaction.isIdle ? (topic.hasUnsettled ? lastLook + Self.interval : nil) : transaction.dueAt
     }
     var isSettled: Bool { !transaction.isCalling && !topic.hasUnsettled }
     func begin(_ limits: LinePipeline.TopicLimits) { sink.begin(limits) }
@@ -97,6 +102,7 @@ package final class TransactionalSink: RecordSink {
             own =
                 "another process publishes under this instance's identity (\(error.name)): one data directory was copied, or is used twice; stop one of them, or give it a directory of its own (--data-dir)"
         }
+        retryAt = Clock.monotonic() + Self.pause
         topic.startAgain()
         transaction.reset()
         offsets.removeAll()
@@ -113,7 +119,7 @@ package final class TransactionalSink: RecordSink {
             isOver = true
             own = topic.problem
         }
-        guard !isOver, !transaction.isCalling else { return }
+        guard !isOver, !transaction.isCalling, now >= retryAt || !transaction.isNew else { return }
         if transaction.isIdle {
             if topic.isLeaving {
                 topic.isFree = true

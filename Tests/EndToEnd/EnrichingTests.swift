@@ -40,9 +40,9 @@ struct EnrichingTests {
 
     @Test(
         "nothing is lost while everything is killed, stopped, paused and filled up", .enabled(if: hasBroker, absence),
-        arguments: ["1", "3"])
-    func losesNothing(brokers: String) {
-        let result = Self.run("loss", ["15", "", brokers], through: ["unshare", "--map-root-user", "--mount"])
+        arguments: [["1"], ["3"], ["1", "topic"]])
+    func losesNothing(how: [String]) {
+        let result = Self.run("loss", ["15", ""] + how, through: ["unshare", "--map-root-user", "--mount"])
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         #expect(result.output.hasSuffix("ok\n"))
     }

@@ -1,8 +1,9 @@
 """The loss test: numbered lines at full speed, while everything is killed, stopped, paused and filled up by lot.
 
-`loss.py COLOPHON [SECONDS [SEED [BROKERS]]]`. Every number that was accepted must be in the topic at least once, and per key in order once
+`loss.py COLOPHON [SECONDS [SEED [BROKERS [topic]]]]`. Every number that was accepted must be in the topic at least once, and per key in order once
 repetitions are dropped by their origin. A file's line is accepted when it is written, a body's with its 204, a response's line when the
-client has the response. What runs by lot follows the seed, which every failure names.
+client has the response. With `topic` lines come from another topic too, and all go through transactions: those of the topic must be there exactly
+once. What runs by lot follows the seed, which every failure names.
 """
 
 import http.client
@@ -12,21 +13,26 @@ import threading
 import urllib.error
 import urllib.request
 
+from confluent_kafka import Producer
+
 from cluster import *
 from harness import Colophon, Upstream, ok  # noqa: E402
 
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 20
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else random.randrange(1 << 32)
 BROKERS = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-FILE_BURST, BODY_LINES = 400, 100
+FROM_TOPIC = sys.argv[5:] == ["topic"]
+FILE_BURST, BODY_LINES, TOPIC_BURST = 400, 100, 200
+FIRST_OF_TOPIC = 300_000_000
 
 
 class Sidecar:
     """The one that is killed and started again, with the same data."""
 
-    def __init__(self, at, upstream, kafka, topic, file):
+    def __init__(self, at, upstream, kafka, topic, file, source):
         self.args = (upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-files", str(file),
-                     "--spool-bytes", "192MiB", "--recommendation-line", "true")
+                     "--spool-bytes", "192MiB", "--recommendation-line", "true",
+                     *(["--logs-from-kafka-topic", source] if source else []))
         self.at = at
         self.lock = threading.Lock()
         self.current = None
@@ -178,6 +184,32 @@ class Asker(threading.Thread):
                 connection = None
 
 
+class Publisher(threading.Thread):
+    """Writes to the topic that is read; what the brokers have acknowledged is accepted."""
+
+    def __init__(self, kafka, topic, stop):
+        super().__init__(daemon=True)
+        self.topic, self.stop_event = topic, stop
+        self.producer = Producer(kafka.settings(**{
+            "enable.idempotence": True, "message.timeout.ms": 300_000, "queue.buffering.max.messages": 1_000_000}))
+        self.accepted = []
+
+    def run(self):
+        number = FIRST_OF_TOPIC
+        while not self.stop_event.is_set():
+            for n in range(number, number + TOPIC_BURST):
+                self.producer.produce(self.topic, line(n).encode(), key=str(n % 7), on_delivery=self.delivered(n))
+            number += TOPIC_BURST
+            self.producer.poll(0.02)
+        self.producer.flush(2 * PATIENCE)
+
+    def delivered(self, number):
+        def note(error, _):
+            if error is None:
+                self.accepted.append(number)
+        return note
+
+
 def answer(connection, head, rest):
     """The model server: its answer holds the number that it was asked with."""
     number = re.search(r"n=(\d+)", head)[1]
@@ -236,7 +268,7 @@ def verify(kafka, topic, accepted):
     missing = set(accepted)
     positions, last = {}, {}
     total = repeated = 0
-    wrong = []
+    wrong, once = [], set()
     pattern = re.compile(rb"result: n(\d+),")
     try:
         partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
@@ -251,7 +283,12 @@ def verify(kafka, topic, accepted):
                 if not found or b"manifest_sha256=" not in value:
                     wrong.append(value[:200])
                     continue
-                missing.discard(int(found[1]))
+                number = int(found[1])
+                missing.discard(number)
+                if number >= FIRST_OF_TOPIC:
+                    if number in once:
+                        wrong.append(f"{number} of the topic is there twice")
+                    once.add(number)
                 origin = dict(message.headers())["origin"].decode()
                 generation, position = origin.rsplit(":", 1)
                 position = int(position)
@@ -283,22 +320,25 @@ def main():
         logs.mkdir()
         topic = kafka.create(partitions=3, min_insync_replicas=min(2, BROKERS))
         # Rotated names match too: a file may come and go while nobody follows it.
-        sidecar = Sidecar(small, upstream, kafka, topic, logs / "*")
+        source = kafka.create(partitions=3, min_insync_replicas=min(2, BROKERS)) if FROM_TOPIC else None
+        sidecar = Sidecar(small, upstream, kafka, topic, logs / "*", source)
         stop = threading.Event()
         sources = [FileWriter(sidecar, logs / "app.log", stop, random.Random(SEED + 1)), Poster(sidecar, stop), Asker(sidecar, stop)]
+        if FROM_TOPIC:
+            sources.append(Publisher(kafka, source, stop))
         events = []
         try:
-            for source in sources:
-                source.start()
+            for one in sources:
+                one.start()
             deadline = time.monotonic() + SECONDS
             while time.monotonic() < deadline:
                 time.sleep(chance.random() * 1.5)
                 disturb(chance, sidecar, kafka, small, events)
             stop.set()
-            for source in sources:
-                source.join(PATIENCE)
-                assert not source.is_alive()
-            accepted = [n for source in sources for n in source.accepted]
+            for one in sources:
+                one.join(3 * PATIENCE)
+                assert not one.is_alive()
+            accepted = [n for one in sources for n in one.accepted]
             total, repeated, missing, wrong = verify(kafka, topic, accepted)
             kinds = {kind: events.count(kind) for kind in sorted(set(events))}
             print(f"loss: {len(accepted)} accepted, {total} records, {repeated} repeated, {len(missing)} missing; "

@@ -81,6 +81,18 @@ def test_records_survive_a_kill_and_are_gone_on_with():
                 assert trace(again, "killed-7")["manifest_sha256"] == digest
 
 
+def test_two_sidecars_on_one_ledger_keep_their_own_and_trace_looks_through_both():
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address, "--exchanges-bytes", "32MiB", "--instance", "a") as one:
+            with Colophon(upstream.address, "--exchanges-bytes", "32MiB", "--instance", "b", directory=one.path) as other:
+                digest = one.get("/", "X-Request-Id: at-a\r\n").one("X-Model-Manifest")
+                other.get("/", "X-Request-Id: at-b\r\n")
+                kept(one, 1)
+                kept(other, 1)
+                for name in ("at-a", "at-b"):
+                    assert trace(one, name)["manifest_sha256"] == digest
+
+
 def test_lines_that_follow_get_the_manifest_of_their_exchange():
     with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
         log, out = Path(directory, "server.log"), Path(directory, "enriched.log")
