@@ -25,8 +25,10 @@ struct CarriedHeaders: ~Copyable {
     private(set) var ceiling = Attribution.exact
 
     private static let absent = UInt32.max
-    /// No record has more: their number takes two bytes.
+    /// Their number takes two bytes.
     private static let most = 65_535
+    /// Whether the record has more than can go on with it.
+    private(set) var isTooMany = false
 
     deinit { buffer.deallocate() }
 
@@ -34,13 +36,17 @@ struct CarriedHeaders: ~Copyable {
 
     /// Takes those of `record` but for the ones that are given anew.
     mutating func take(_ record: ConsumedRecord, replacing own: [StaticString], dropsCloudEvents: Bool) {
-        (used, count, ceiling) = (0, 0, .exact)
+        (used, count, ceiling, isTooMany) = (0, 0, .exact, false)
         record.forEachHeader { name, value in
             if name.hasSameBytes(as: "attribution"), let value {
                 ceiling = min(ceiling, Attribution(rawValue: String(decoding: value, as: UTF8.self)) ?? .unknown)
             }
             if dropsCloudEvents, name.hasSameBytes(as: "content-type") || name.starts(with: "ce_".utf8) { return }
-            guard count < Self.most, !own.contains(where: { name.hasSameBytes(as: $0) }) else { return }
+            guard !own.contains(where: { name.hasSameBytes(as: $0) }) else { return }
+            guard count < Self.most else {
+                isTooMany = true
+                return
+            }
             put(UInt32(name.count))
             put(value.map { UInt32($0.count) } ?? Self.absent)
             put(name)

@@ -7,6 +7,7 @@ package final class FileSource: LineSource {
     private let globs: [String]
     /// The file that lines are written to, where they go to one.
     private let output: String?
+    private let ownOutputs: [FileStatus.Identity]
     private let disk: any FollowedDisk
     private let checkpoints: Checkpoints
     private let newGeneration: () -> String?
@@ -70,6 +71,7 @@ package final class FileSource: LineSource {
                     ]))
         }
         watch = try? FileWatch()
+        ownOutputs = disk.ownOutputs
     }
 
     deinit { buffer.deallocate() }
@@ -243,9 +245,9 @@ package final class FileSource: LineSource {
 
     /// What lines are written to here is never read here: they would come back for ever.
     private func isOwnOutput(_ path: String) -> Bool {
-        guard let output, let own = disk.state(of: output)?.identity, disk.state(of: path)?.identity == own else {
-            return false
-        }
+        guard let identity = disk.state(of: path)?.identity,
+            ownOutputs.contains(identity) || output.map({ disk.state(of: $0)?.identity == identity }) ?? false
+        else { return false }
         if unreadable.insert(path).inserted {
             news.append(
                 LineNews(

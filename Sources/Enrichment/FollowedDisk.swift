@@ -13,6 +13,8 @@ package protocol FollowedDisk: AnyObject {
     /// Reads at most as much as fits; fewer only at the end.
     func read(_ file: Int32, at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int
     func close(_ file: Int32)
+    /// The files that this process writes its own words to.
+    var ownOutputs: [FileStatus.Identity] { get }
 }
 
 package struct FollowedState: Sendable {
@@ -30,6 +32,13 @@ package final class LocalDisk: FollowedDisk {
     package init() {}
 
     package func paths(_ glob: String) -> [String] { Globs.paths(glob) }
+
+    package var ownOutputs: [FileStatus.Identity] {
+        [Pipes.standardOutput, Pipes.standardError].compactMap { number in
+            guard let status = try? RawFile.status(of: number, "an output"), status.isRegular else { return nil }
+            return status.identity
+        }
+    }
 
     package func paths(in directory: String) -> [String] {
         ((try? Files.names(in: directory)) ?? []).map { Paths.join(directory, $0) }

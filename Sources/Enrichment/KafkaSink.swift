@@ -91,8 +91,8 @@ package final class KafkaSink: RecordSink {
 
     /// Tells what came of records. True when the client is beyond use, and nothing that is on its way will be told of.
     func takeEvents(_ body: (_ token: UInt, _ outcome: Arrival) -> Void) -> Bool {
-        guard let producer else { return false }
         wake.clear()
+        guard let producer else { return false }
         var isFatal = false
         producer.takeEvents(milliseconds: 0) { event in
             switch event {

@@ -233,17 +233,24 @@ package final class LineIntake {
     }
 
     /// Puts a piece of a line that is too long among the dead letters; false when there is no room for it.
-    func bury(_ piece: Span<UInt8>, source: UInt32, position: Int64, piece number: Int, isLast: Bool) -> Bool {
+    func bury(
+        _ piece: Span<UInt8>, source: UInt32, position: Int64, piece number: Int, isLast: Bool, reason: String? = nil
+    ) -> Bool {
         deadLetters.lookAgain()
         let origin = "\(identity)/\(String(decoding: definitions.sourceName(source), as: UTF8.self)):\(position)"
         let isPut = piece.withUnsafeBytes { bytes in
-            deadLetters.append(bytes, origin: origin, reason: tooLong, piece: (number, isLast))
+            deadLetters.append(bytes, origin: origin, reason: reason ?? tooLong, piece: (number, isLast))
         }
         if isPut, number == 0 { enricher.counters.count(overlong: 0) }
         return isPut
     }
 
     private var tooLong: String { "the line is longer than \(settings.lineLimit) bytes (limits.line_bytes)" }
+
+    /// Whether there could ever be room for such a line, with what goes on with it.
+    func canEverDeliver(_ count: Int, _ extras: LineExtras) -> Bool {
+        delivery.canEverHold(LineRecord.size(ofValue: count + Self.mostAdded, and: extras.count))
+    }
 
     /// Takes a line straight into delivery; false when there is no room for it now.
     func deliver(

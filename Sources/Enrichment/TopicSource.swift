@@ -203,9 +203,10 @@ package final class TopicSource: LineSource {
 
     /// The brokers may have deleted what the group had not read: then nobody can bring it back, and it must not go unsaid.
     private func lookForGap(_ partition: Partition, _ offset: Int64) {
-        guard let begin = partition.begin, offset > begin, let all = reader?.extent(of: partition.number) else {
-            return
-        }
+        // What transactions and compaction leave out was not to be read.
+        guard let begin = partition.next ?? partition.begin, offset > begin,
+            let all = reader?.extent(of: partition.number)
+        else { return }
         let lost = min(all.lowerBound, offset) - begin
         guard lost > 0 else { return }
         lostRecords += lost
@@ -219,10 +220,28 @@ package final class TopicSource: LineSource {
                 ]))
     }
 
+    /// Its offsets go back: the topic was deleted and created anew.
+    private func beginAnew(_ index: Int, _ offset: Int64) {
+        partitions[index].next = nil
+        partitions[index].settled = offset
+        news.append(
+            LineNews(
+                .warn, "topic-began-anew",
+                [
+                    ("topic", .string(topic)), ("partition", .integer(Int(partitions[index].number))),
+                    ("from", .integer(Int(offset))),
+                    (
+                        "advice",
+                        .string(
+                            "it was deleted and created anew: origins of its lines repeat, so do not drop duplicates by them across this time"
+                        )
+                    ),
+                ]))
+    }
+
     private func take(_ record: ConsumedRecord, _ intake: LineIntake) -> Bool {
         guard let index = partitions.firstIndex(where: { $0.number == record.partition }) else { return true }
-        // What was taken already is not taken twice.
-        if let next = partitions[index].next, record.offset < next { return true }
+        if let next = partitions[index].next, record.offset < next { beginAnew(index, record.offset) }
         let partition = partitions[index]
         let value = Span<UInt8>(_unsafeBytes: record.value)
         let isTaken: Bool
@@ -234,15 +253,18 @@ package final class TopicSource: LineSource {
             extras.key = record.key
             extras.headers = carried.bytes
             extras.headerCount = carried.count
-            isTaken = intake.deliver(
-                value, source: partition.source, owner: partition.owner, position: record.offset, extras: extras,
-                atMost: carried.ceiling)
+            isTaken =
+                carried.isTooMany || !intake.canEverDeliver(value.count, extras)
+                ? intake.bury(
+                    value, source: partition.source, position: record.offset, piece: 0, isLast: true,
+                    reason: "the key and the headers of the record take more room than any record may have")
+                : intake.deliver(
+                    value, source: partition.source, owner: partition.owner, position: record.offset, extras: extras,
+                    atMost: carried.ceiling)
         }
         guard isTaken else { return false }
-        if partition.next == nil {
-            partitions[index].settled = record.offset
-            lookForGap(partition, record.offset)
-        }
+        if partition.next == nil { partitions[index].settled = record.offset }
+        lookForGap(partition, record.offset)
         partitions[index].next = record.offset + 1
         partitions[index].isAtEnd = false
         problem = nil

@@ -112,7 +112,7 @@ final class ExchangeSegment {
     /// Opens one to go on with.
     init(continuing path: String) throws(SystemError) {
         file = try MappedFile(path, isWritten: true)
-        guard isOurs, used <= Self.dataSize, used % 8 == 0, count <= Self.mostRecords else {
+        guard isOurs else {
             throw SystemError("go on with", path, code: Self.damaged)
         }
     }
@@ -127,6 +127,7 @@ final class ExchangeSegment {
 
     private var isOurs: Bool {
         file.count == Self.size && load(0) as UInt64 == Self.magic && load(8) as UInt32 == Self.version
+            && (0...Self.dataSize).contains(used) && used % 8 == 0 && (0...Self.mostRecords).contains(count)
     }
 
     private func load<Value: FixedWidthInteger>(_ offset: Int) -> Value {

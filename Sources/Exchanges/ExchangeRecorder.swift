@@ -9,9 +9,13 @@ package final class ExchangeRecorder: Sendable {
 
     private static let pause: Int32 = 20
 
-    package init(_ memory: ExchangeMemory, _ bell: Bell) {
+    private let tell: @Sendable (_ problem: String?) -> Void
+
+    /// `tell` hears why nothing can be written, and that it can again.
+    package init(_ memory: ExchangeMemory, _ bell: Bell, tell: @escaping @Sendable (_ problem: String?) -> Void) {
         self.memory = memory
         self.bell = bell
+        self.tell = tell
     }
 
     /// Any thread may call it.
@@ -21,9 +25,11 @@ package final class ExchangeRecorder: Sendable {
     }
 
     package func run() {
+        var told: String?
         while !isEnding.load(ordering: .acquiring) {
             bell.wake.clear()
             if memory.drain() {
+                tellProblem(&told)
                 // While there are some, others are looked for without being told.
                 _ = Readiness.wait([bell.wake.number], milliseconds: Self.pause)
                 continue
@@ -34,5 +40,13 @@ package final class ExchangeRecorder: Sendable {
             _ = Readiness.wait([bell.wake.number], milliseconds: -1)
         }
         memory.drain()
+        tellProblem(&told)
+    }
+
+    private func tellProblem(_ told: inout String?) {
+        let problem = memory.figures.problem
+        guard (problem == nil) != (told == nil) else { return }
+        told = problem
+        tell(problem)
     }
 }

@@ -120,7 +120,19 @@ package final class KafkaConsumer {
         dropHeld()
         rd_kafka_queue_destroy(queue)
         // One that does not end is given up with all that it has: destroying it would wait for it without end.
-        if isClosed() { rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) }
+        if isClosed() { Self.destroyApart(client) }
+    }
+
+    /// Nobody waits for it: where a topic was deleted under its readers, a thread of the client's (librdkafka 2.0) may never end.
+    private static func destroyApart(_ client: OpaquePointer) {
+        var thread = pthread_t()
+        let code = pthread_create(
+            &thread, nil,
+            { client in
+                rd_kafka_destroy_flags(client.map { OpaquePointer($0) }, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
+                return nil
+            }, UnsafeMutableRawPointer(client))
+        if code == 0 { pthread_detach(thread) }
     }
 
     private func isClosed() -> Bool {

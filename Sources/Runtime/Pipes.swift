@@ -4,6 +4,7 @@ import Glibc
 /// Descriptors that bytes stream through, whoever opened them.
 package enum Pipes {
     package static let standardOutput = STDOUT_FILENO
+    package static let standardError = STDERR_FILENO
     package static let standardInput = STDIN_FILENO
 
     /// Gives a pipe more room, so that fewer turns are taken; does nothing to anything else.

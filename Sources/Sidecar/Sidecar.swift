@@ -44,7 +44,7 @@ package struct Sidecar: ~Copyable {
         let instance = isNeeded ? try LineService.openInstance(dataDirectory, settings.instance) : nil
         let exchanges = try Self.openExchanges(settings.lines, instance, workers: workers, &proxy)
         let recorder = try instance.map { instance throws(SidecarError) in
-            try Self.openRecorder(settings, instance, workers: workers, &proxy)
+            try Self.openRecorder(settings, instance, workers: workers, &proxy, log)
         }
         // Whatever can be refused is refused before an activation is on record.
         let fleet = try WorkerFleet(settings, proxy, workers: workers, supervisor: supervisor)
@@ -112,7 +112,7 @@ package struct Sidecar: ~Copyable {
 
     /// What is known of exchanges by their request ids: in memory for lines that follow, and on disk where that is wanted.
     private static func openRecorder(
-        _ settings: SidecarSettings, _ instance: Instance, workers: Int, _ proxy: inout ProxySettings
+        _ settings: SidecarSettings, _ instance: Instance, workers: Int, _ proxy: inout ProxySettings, _ log: EventLog
     ) throws(SidecarError) -> ExchangeRecorder {
         let names = proxy.variants.map(\.name)
         let (recorder, recording) = try system { () throws(SystemError) in
@@ -128,7 +128,15 @@ package struct Sidecar: ~Copyable {
                         seed: try Entropy.words().0),
                 seed: try Entropy.words().0)
             return (
-                ExchangeRecorder(memory, bell), ProxySettings.Recording(rings: rings, tellReader: { bell.ring() })
+                ExchangeRecorder(memory, bell) { problem in
+                    guard let problem else { return log.write(.info, "exchanges-kept", []) }
+                    log.write(
+                        .warn, "exchanges-failed",
+                        [
+                            ("reason", .string(problem)),
+                            ("effect", .string("no records of exchanges are kept until it works")),
+                        ])
+                }, ProxySettings.Recording(rings: rings, tellReader: { bell.ring() })
             )
         }
         proxy.recording = recording

@@ -9,6 +9,7 @@ import Testing
 
 /// Files that somebody else writes, rotates, truncates and removes.
 private final class SimulatedFiles: FollowedDisk {
+    var ownOutputs: [FileStatus.Identity] { [] }
     final class File {
         let inode: UInt64
         var bytes: [UInt8] = []

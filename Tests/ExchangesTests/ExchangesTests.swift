@@ -243,6 +243,37 @@ struct ExchangesTests {
         }
     }
 
+    @Test(
+        "a head that says what cannot be is none of ours, and another file is begun",
+        arguments: [
+            (24, Int64(-1) << 40), (24, -1024), (24, 12), (24, 1 << 40), (32, .min), (32, .max), (32, -1), (0, 0),
+            (8, 2),
+        ])
+    func refusesHeads(offset: Int, value: Int64) throws {
+        let scratch = Scratch()
+        let path = ExchangeFiles.directory(of: scratch.path("instances/default"))
+        let ring = try HandoverRing(capacity: 1 << 16)
+        func memory() throws -> ExchangeMemory {
+            ExchangeMemory([ring], names: ["v"], index: try ExchangeIndex(path, bytes: 32 << 20, seed: 3), seed: 7)
+        }
+        let first = try memory()
+        #expect(Self.hand(ring, "before", Self.first))
+        first.drain()
+        let file = Paths.join(path, try Files.names(in: path)[0])
+        let number = try RawFile.open(file, .readAndWrite)
+        try withUnsafeBytes(of: value.littleEndian) { bytes throws(SystemError) in
+            try RawFile.write(number, at: offset, bytes, file)
+        }
+        RawFile.close(number)
+        let second = try memory()
+        #expect(Self.hand(ring, "after", Self.second))
+        second.drain()
+        #expect(second.figures.kept == 1 && second.figures.failed == 0)
+        let files = ExchangeFiles(dataDirectory: scratch.directory)
+        #expect(files.exchanges(of: "after").count == 1)
+        #expect(files.exchanges(of: "before").isEmpty)
+    }
+
     @Test("a file of the first version is read for ever")
     func readsVersion1() throws {
         let scratch = Scratch()

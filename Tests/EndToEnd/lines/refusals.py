@@ -107,6 +107,12 @@ def test_what_is_written_here_is_not_read_here(_):
             _, err = at.run("--files", str(at.path / "*.log"), "--once", "--to", f"file:{out}")
         assert "own-output" in err and "leave it out" in err, err
         assert out.read_text().count("\n") == 100
+        # Standard output may be such a file too.
+        with open(at.path / "c.log", "w") as file:
+            process = at.enrich("--files", str(at.path / "[ac].log"), "--once", "--instance", "c", stdout=file)
+            _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0 and "own-output" in err, err
+        assert (at.path / "c.log").read_text().count("\n") == 100
 
 
 def test_lines_without_anywhere_to_go_are_refused(_):

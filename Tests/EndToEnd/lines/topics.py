@@ -225,6 +225,61 @@ def test_records_that_were_deleted_unread_are_told_of(kafka):
     assert_once(kafka.read(target, 150), [*range(100), *range(150, 200)])
 
 
+def test_a_topic_that_is_deleted_keeps_nobody_from_ending(kafka):
+    source, target = topics(kafka)
+    publish(kafka, source, range(500))
+    with Place() as at:
+        process = at.enrich(*flags(kafka, source, target, "--kafka-properties", "topic.metadata.refresh.interval.ms=500"))
+        kafka.read(target, 500)
+        admin = AdminClient(kafka.settings())
+        for future in admin.delete_topics([source]).values():
+            future.result(PATIENCE)
+        wait_for(process, "does not exist")
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+
+
+def test_a_topic_that_is_created_anew_and_shorter_is_read_from_its_beginning(kafka):
+    source, target = kafka.create(partitions=1), kafka.create(partitions=1)
+    publish(kafka, source, range(500))
+    with Place() as at:
+        process = at.enrich(*flags(kafka, source, target, "--kafka-properties", "topic.metadata.refresh.interval.ms=60000"))
+        kafka.read(target, 500)
+        admin = AdminClient(kafka.settings())
+        for future in admin.delete_topics([source]).values():
+            future.result(PATIENCE)
+
+        def created():
+            with contextlib.suppress(KafkaException):
+                admin.create_topics([NewTopic(source, 1, 1)])[source].result(PATIENCE)
+                return True
+        wait_until(created, "the topic again")
+        publish(kafka, source, range(500, 800))
+        assert sorted(number_of(record) for record in kafka.read(target, 800)) == list(range(800))
+        assert "topic-began-anew" in wait_for(process, "topic-began-anew")
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+
+
+def test_a_record_that_is_too_large_around_its_line_is_dead(kafka):
+    source, target = kafka.create(partitions=1, max_message_bytes=40_000_000), kafka.create(partitions=1)
+    producer = Producer(kafka.settings(**{"message.max.bytes": 40_000_000}))
+    producer.produce(source, line(1))
+    producer.produce(source, line(2), headers=[("large", b"x" * (17 << 20))])
+    producer.produce(source, line(3), headers=[("h", b"x")] * 70_000)
+    producer.produce(source, line(4))
+    assert producer.flush(PATIENCE) == 0
+    with Place() as at:
+        _, err = at.run(*flags(kafka, source, target, "--once"), status=1)
+        assert "2 delivered" in err and "2 dead" in err, err
+        letters = [json.loads(text) for text in
+                   (at.instance() / "dead-letters" / "dead-letters.jsonl").read_text().splitlines()]
+        assert all("more room than any record may have" in letter["reason"] for letter in letters), letters
+    assert [number_of(record) for record in kafka.read(target, 2)] == [1, 4]
+
+
 def test_cloud_events_of_the_source_give_way(kafka):
     source, target = topics(kafka)
     publish(kafka, source, [1], headers=[("ce_id", b"theirs"), ("content-type", b"x/y"), ("other", b"kept")])
