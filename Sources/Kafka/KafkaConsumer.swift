@@ -118,6 +118,8 @@ package final class KafkaConsumer {
     /// Leaves the group. It takes a moment, and some seconds where no broker answers.
     deinit {
         dropHeld()
+        // Its last threads may outlive what they would wake, whose descriptor somebody else has then.
+        rd_kafka_queue_io_event_enable(queue, -1, nil, 0)
         rd_kafka_queue_destroy(queue)
         // One that does not end is given up with all that it has: destroying it would wait for it without end.
         if isClosed() { Self.destroyApart(client) }
