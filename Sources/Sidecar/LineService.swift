@@ -379,7 +379,8 @@ package final class LineService: @unchecked Sendable {
             let figures = pipeline.status.figures
             progress(Int64(clamping: figures.delivered + figures.dead - arrived))
             arrived = figures.delivered + figures.dead
-            while let signal = signals.next() { if case .terminate = signal { pipeline.stop() } }
+            // That the terminal is closed ends it too: there is nothing to load anew.
+            while signals.next() != nil { pipeline.stop() }
         }
         thread.join()
         return pipeline.waiting == 0 && pipeline.lost == 0 && pipeline.troubles == 0 && !pipeline.isBroken

@@ -51,7 +51,7 @@ extension Command {
         )
         while true {
             _ = Readiness.wait([signals.number], milliseconds: -1)
-            if let signal = signals.next(), case .terminate = signal { return .fine }
+            if signals.next() != nil { return .fine }
         }
     }
 }

@@ -105,6 +105,9 @@ struct ProgramTests {
             sched_yield()
         }
         #expect(seen.contains("delivered 0 lines  0 lines/s"), "\(seen)")
+        // Its terminal is closed: that ends it, and its socket is gone.
+        kill(onTerminal, SIGKILL)
+        while Program.run(["test", "-e", colophon.scratch.path("socket")]).status == 0 { sched_yield() }
     }
 
     @Test("output that nobody reads any more ends it quietly; output that cannot be written is told")
