@@ -8,7 +8,8 @@ package enum Checksum {
         return UInt32(truncatingIfNeeded: hash ^ hash >> 32)
     }
 
-    /// XXH3 over `bytes`, 128 bits of it: with a seed that nobody else knows, nobody finds two that are alike.
+    /// XXH3 over `bytes`, 128 bits of it: enough that no two are alike by accident, and with a seed that nobody else knows not easily
+    /// on purpose.
     package static func wide(_ bytes: UnsafeRawBufferPointer, seed: UInt64) -> (UInt64, UInt64) {
         let hash = XXH3_128bits_withSeed(bytes.baseAddress, bytes.count, seed)
         return (hash.high64, hash.low64)

@@ -2,19 +2,6 @@ import Kafka
 import Provenance
 import Runtime
 
-/// What reads the records of a topic, as a member of a group.
-protocol TopicReader: AnyObject {
-    func next() -> KafkaConsumer.Event?
-    func advance()
-    func accept() throws(KafkaError)
-    func release()
-    func offsets(_ positions: [(partition: Int32, position: Int64)]) -> GroupOffsets
-    func extent(of partition: Int32) -> Range<Int64>?
-    func committed(_ partitions: [Int32], milliseconds: Int32) -> [Int32: Int64]
-}
-
-extension KafkaConsumer: TopicReader {}
-
 /// Lines from another topic of the same brokers. How far it was read is part of the transaction in which they are published: a line is in
 /// the one topic exactly when it counts as read in the other.
 package final class TopicSource: LineSource {
@@ -39,8 +26,8 @@ package final class TopicSource: LineSource {
     private let ownHeaders: [StaticString]
     private let dropsCloudEvents: Bool
     private let wake: Wake
-    private let makeReader: (Wake) throws(KafkaError) -> any TopicReader
-    private var reader: (any TopicReader)?
+    private let properties: KafkaProperties
+    private var reader: KafkaConsumer?
     private var partitions: [Partition] = []
     private var carried = CarriedHeaders()
     private var startsAgain = false
@@ -71,27 +58,15 @@ package final class TopicSource: LineSource {
     private static let mostAtOnce = 10_000
     private static let retry: Int64 = 1_000_000
 
-    package convenience init(
+    package init(
         _ topic: String, _ properties: KafkaProperties, _ settings: KafkaSettings, lineLimit: Int, endsAtEnd: Bool
     ) throws(SystemError) {
         let longest = properties["max.poll.interval.ms"].flatMap { Int64($0) } ?? 300_000
-        try self.init(topic, settings, lineLimit: lineLimit, endsAtEnd: endsAtEnd, pollInterval: longest * 1000 / 3) {
-            wake throws(KafkaError) in
-            let consumer = try KafkaConsumer(properties, topic: topic, wake: wake.number)
-            try consumer.subscribe()
-            return consumer
-        }
-    }
-
-    init(
-        _ topic: String, _ settings: KafkaSettings, lineLimit: Int, endsAtEnd: Bool, pollInterval: Int64,
-        makeReader: @escaping (Wake) throws(KafkaError) -> any TopicReader
-    ) throws(SystemError) {
+        pollInterval = longest * 1000 / 3
+        self.properties = properties
         self.topic = topic
         self.lineLimit = lineLimit
         self.endsAtEnd = endsAtEnd
-        self.makeReader = makeReader
-        self.pollInterval = pollInterval
         dropsCloudEvents = settings.cloudEvents
         // What tells of a manifest is never taken over; the other two only where they are given anew.
         ownHeaders = RecordHeader.allCases
@@ -175,11 +150,15 @@ package final class TopicSource: LineSource {
         }
     }
 
-    private func makeOne() -> (any TopicReader)? {
+    private func makeOne() -> KafkaConsumer? {
         let now = Clock.monotonic()
         guard now >= nextTry else { return nil }
         nextTry = now + Self.retry
-        do throws(KafkaError) { reader = try makeReader(wake) } catch { problem = error.description }
+        do throws(KafkaError) {
+            let made = try KafkaConsumer(properties, topic: topic, wake: wake.number)
+            try made.subscribe()
+            reader = made
+        } catch { problem = error.description }
         return reader
     }
 
@@ -308,10 +287,7 @@ package final class TopicSource: LineSource {
         }
         partitions.removeAll()
         reader?.release()
-        if startsAgain {
-            dismiss()
-            reader = nil
-        }
+        if startsAgain { dismiss() }
         (isLeaving, isFree, startsAgain, isHeldUp, hasBegun) = (false, false, false, false, false)
     }
 
@@ -324,9 +300,9 @@ package final class TopicSource: LineSource {
     }
 
     private final class ReaderBox: @unchecked Sendable {
-        private var reader: (any TopicReader)?
+        private var reader: KafkaConsumer?
 
-        init(_ reader: any TopicReader) { self.reader = reader }
+        init(_ reader: KafkaConsumer) { self.reader = reader }
 
         func empty() { reader = nil }
     }

@@ -77,15 +77,8 @@ package final class KafkaConsumer {
 
     /// `wake` is written to when there are events.
     package init(_ properties: KafkaProperties, topic: String, wake: Int32) throws(KafkaError) {
-        var handle = try properties.makeHandle()
-        rd_kafka_conf_set_events(
-            handle.raw, Int32(RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR))
-        rd_kafka_conf_set_log_cb(handle.raw, nil)
-        var text = [CChar](repeating: 0, count: 512)
-        guard let client = rd_kafka_new(RD_KAFKA_CONSUMER, handle.raw, &text, text.count) else {
-            throw KafkaError(rd_kafka_last_error(), reason: KafkaError.text(text))
-        }
-        handle.give()
+        let client = try properties.makeClient(
+            RD_KAFKA_CONSUMER, events: Int32(RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR))
         rd_kafka_poll_set_consumer(client)
         guard let queue = rd_kafka_queue_get_consumer(client) else {
             let error = KafkaError(rd_kafka_last_error())

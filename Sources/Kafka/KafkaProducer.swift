@@ -32,14 +32,8 @@ package final class KafkaProducer {
 
     /// `properties` must not contradict what a producer here relies on. `wake` is written to when there are events.
     package init(_ properties: KafkaProperties, topic name: String, wake: Int32) throws(KafkaError) {
-        var handle = try properties.makeHandle()
-        rd_kafka_conf_set_events(handle.raw, Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS))
-        rd_kafka_conf_set_log_cb(handle.raw, nil)
-        var text = [CChar](repeating: 0, count: 512)
-        guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
-            throw KafkaError(rd_kafka_last_error(), reason: KafkaError.text(text))
-        }
-        handle.give()
+        let client = try properties.makeClient(
+            RD_KAFKA_PRODUCER, events: Int32(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS))
         guard let queue = rd_kafka_queue_get_main(client), let topic = rd_kafka_topic_new(client, name, nil) else {
             let error = KafkaError(rd_kafka_last_error())
             rd_kafka_destroy(client)

@@ -59,14 +59,20 @@ package struct KafkaProperties: Sendable {
         var quiet = self
         // It is not to connect to anybody.
         quiet["bootstrap.servers"] = nil
-        var handle = try quiet.makeHandle()
+        rd_kafka_destroy(try quiet.makeClient(RD_KAFKA_PRODUCER, events: 0))
+    }
+
+    /// A client of its own, which tells of these events.
+    func makeClient(_ type: rd_kafka_type_t, events: Int32) throws(KafkaError) -> OpaquePointer {
+        var handle = try makeHandle()
+        rd_kafka_conf_set_events(handle.raw, events)
         rd_kafka_conf_set_log_cb(handle.raw, nil)
         var text = [CChar](repeating: 0, count: 512)
-        guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, handle.raw, &text, text.count) else {
-            throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, reason: KafkaError.text(text))
+        guard let client = rd_kafka_new(type, handle.raw, &text, text.count) else {
+            throw KafkaError(rd_kafka_last_error(), reason: KafkaError.text(text))
         }
         handle.give()
-        rd_kafka_destroy(client)
+        return client
     }
 
     /// Checks each property by itself; the error says what is wrong with the first that is not accepted.
