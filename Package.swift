@@ -19,6 +19,7 @@ let package = Package(
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .systemLibrary(name: "CSystem"),
 
         // The pure domain: no IO, no C.
@@ -31,6 +32,7 @@ let package = Package(
 
         .target(name: "Kafka", dependencies: ["CRdKafka"], swiftSettings: strict),
         .target(name: "Checksum", dependencies: ["CXXHash"], swiftSettings: strict),
+        .target(name: "YAML", dependencies: ["CYAML"], swiftSettings: strict),
 
         // The wire, without sockets.
         .target(name: "HTTP", dependencies: ["Provenance"], swiftSettings: strict),
@@ -51,7 +53,7 @@ let package = Package(
             name: "Sidecar",
             dependencies: [
                 "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
-                "Admin",
+                "Admin", "YAML",
             ],
             swiftSettings: strict),
 
@@ -97,6 +99,10 @@ let package = Package(
         .testTarget(
             name: "EndToEnd", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],
             exclude: ["proxy", "lines"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SidecarTests",
+            dependencies: ["Sidecar", "Enrichment", "YAML", "Provenance", "Runtime", "TestSupport"],
             swiftSettings: strict),
         .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: strict),
 

@@ -79,17 +79,19 @@ package struct AdminRoutes: Sendable {
         case takesLines
     }
 
-    private let token: [UInt8]
+    /// What requests must bear; empty for nothing. It may change.
+    private let currentToken: @Sendable () -> String
     /// Whether log lines are taken.
     private let takesLines: Bool
     private let readiness: @Sendable () -> Readiness
     private let status: @Sendable () -> JSON
 
     package init(
-        token: String, takesLines: Bool = false, readiness: @escaping @Sendable () -> Readiness,
+        token: @escaping @Sendable () -> String, takesLines: Bool = false,
+        readiness: @escaping @Sendable () -> Readiness,
         status: @escaping @Sendable () -> JSON
     ) {
-        self.token = Array(token.utf8)
+        currentToken = token
         self.takesLines = takesLines
         self.readiness = readiness
         self.status = status
@@ -112,7 +114,7 @@ package struct AdminRoutes: Sendable {
     /// Web pages can make a browser send things here. What they cannot do: name a loopback address as Host through a name of their
     /// own, leave out Origin, or send a type that forms do not have.
     private func refusal(ofForeign request: AdminRequest) -> AdminResponse? {
-        guard token.isEmpty else { return nil }
+        guard currentToken().isEmpty else { return nil }
         guard Self.isLoopback(request.host) else {
             return .problem(403, "Forbidden", "the Host is no loopback address: set admin.token to allow others")
         }
@@ -182,6 +184,7 @@ package struct AdminRoutes: Sendable {
 
     /// Compares in a time that does not depend on where the first difference is.
     private func isAllowed(_ given: String?) -> Bool {
+        let token = Array(currentToken().utf8)
         guard !token.isEmpty else { return true }
         let given = Array((given ?? "").utf8)
         var difference = given.count ^ token.count

@@ -7,7 +7,8 @@ package enum DataDirectory {
         case change
     }
 
-    static let system = "/var/lib/colophon"
+    /// The machine's.
+    package static let system = "/var/lib/colophon"
 
     /// The directory that was named, or else the machine's, where that may be used, or else the user's.
     package static func path(named: String?, for use: Use) -> String {

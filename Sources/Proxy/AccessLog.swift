@@ -158,6 +158,7 @@ extension Worker where Net: ~Copyable {
 
     /// In logfmt, with the names that a trace reads.
     mutating func log(_ client: End, status: Int, _ ending: Ending) {
+        leave(client)
         guard hasAccessLog, let buffer = client.pointee.buffer else { return }
         if accessLog.isFull { flushLog() }
         accessLog.write("time=")

@@ -99,6 +99,8 @@ struct Connection {
     var role = Role.free
     var phase = Phase.requestHead
     var variant: UInt8 = 0
+    /// The variant that has answered.
+    var answered: UInt8 = 0
     var upstream: UInt8 = 0
     /// How many addresses of the upstream were tried, from the first one on.
     var attempt: UInt8 = 0
@@ -130,6 +132,9 @@ struct Connection {
     var serial: UInt64 = 0
     /// When it went idle, or when its exchange began.
     var since: Int64 = 0
+    /// When what was read of the request was first sent up; 0 before. In monotonic microseconds.
+    var sentUpAt: Int64 = 0
+    var isInFlight = false
     var status = 0
     /// Bytes of a response's body, for the log.
     var sent = 0

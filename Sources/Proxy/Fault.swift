@@ -1,7 +1,7 @@
 import HTTP
 
 /// Why the sidecar answers by itself. No model spoke: such a response carries no model headers.
-enum Fault: Equatable {
+package enum Fault: Equatable {
     case head(HeadFault)
     case requestTimeout
     case bodyTimeout
@@ -14,6 +14,32 @@ enum Fault: Equatable {
     case responseTimeout
     case uploadTimeout
     case noRoom
+
+    /// What happened, without its details; for those who count.
+    package enum Kind: Int, CaseIterable, Sendable {
+        case malformedRequest, requestTimeout, bodyTimeout, tooManyConnections, upstreamRefused, connectTimeout
+        case upstreamClosed, malformedResponse, upstreamSwitched, responseTimeout, uploadTimeout, noRoom
+
+        /// As reports spell it: `upstream_refused`.
+        package var name: String { WorkerCounters.snakeCase("\(self)") }
+    }
+
+    var kind: Kind {
+        switch self {
+        case .head: .malformedRequest
+        case .requestTimeout: .requestTimeout
+        case .bodyTimeout: .bodyTimeout
+        case .tooManyConnections: .tooManyConnections
+        case .upstreamRefused: .upstreamRefused
+        case .connectTimeout: .connectTimeout
+        case .upstreamClosed: .upstreamClosed
+        case .upstreamMalformed: .malformedResponse
+        case .upstreamSwitched: .upstreamSwitched
+        case .responseTimeout: .responseTimeout
+        case .uploadTimeout: .uploadTimeout
+        case .noRoom: .noRoom
+        }
+    }
 
     enum Side: Int {
         case client

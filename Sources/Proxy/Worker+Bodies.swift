@@ -76,7 +76,7 @@ extension Worker where Net: ~Copyable {
     /// Waits for more of the body; but for a client that is slow to take something, for that.
     @inline(__always)
     mutating func awaitBody(_ client: End) {
-        if client.pointee.pendingCount == 0 { setDeadline(client, after: settings.timeouts.requestBody) }
+        if client.pointee.pendingCount == 0 { setDeadline(client, after: timeouts.requestBody) }
     }
 
     /// Empties the buffer of what was passed on. False when a trailer section fills it.
@@ -151,7 +151,7 @@ extension Worker where Net: ~Copyable {
         guard client.pointee.pendingCount == 0 else { return }
         clearDeadline(client)
         if upstream.pointee.phase == .responseHead, !upstream.pointee.flags.contains(.isConnecting) {
-            setDeadline(upstream, after: settings.timeouts.responseHead)
+            setDeadline(upstream, after: timeouts.responseHead)
         }
     }
 

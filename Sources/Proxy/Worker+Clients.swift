@@ -45,12 +45,12 @@ extension Worker where Net: ~Copyable {
             refuseConnection(client)
             return
         }
-        setDeadline(client, after: settings.timeouts.requestHead)
+        setDeadline(client, after: timeouts.requestHead)
     }
 
     private mutating func refuseConnection(_ client: End) {
         counters.add(.shed)
-        countFault(.tooManyConnections)
+        counters.count(.tooManyConnections)
         let count = Fault.tooManyConnections.write(
             to: refusal, requestID: UnsafeRawBufferPointer(start: nil, count: 0), date: UnsafeRawBufferPointer(date),
             closes: true, isHEAD: false)
@@ -119,7 +119,7 @@ extension Worker where Net: ~Copyable {
         case .bytes:
             if isFirst, !client.pointee.flags.contains(.hasSkippedLine) {
                 client.pointee.since = now
-                setDeadline(client, after: settings.timeouts.requestHead)
+                setDeadline(client, after: timeouts.requestHead)
             }
             return true
         case .nothing:
@@ -197,7 +197,7 @@ extension Worker where Net: ~Copyable {
             abandon(client)
             return false
         case .some:
-            setDeadline(client, after: settings.timeouts.streamIdle)
+            setDeadline(client, after: timeouts.streamIdle)
             return true
         case .all: break
         }
@@ -216,11 +216,11 @@ extension Worker where Net: ~Copyable {
 
     /// The client has taken everything: now others are waited for again.
     private mutating func rearm(_ client: End, _ upstream: End) {
-        if client.pointee.phase == .requestBody { setDeadline(client, after: settings.timeouts.requestBody) }
+        if client.pointee.phase == .requestBody { setDeadline(client, after: timeouts.requestBody) }
         if upstream.pointee.phase == .responseBody {
-            setDeadline(upstream, after: settings.timeouts.streamIdle)
+            setDeadline(upstream, after: timeouts.streamIdle)
         } else if upstream.pointee.phase == .responseHead, client.pointee.phase == .response {
-            setDeadline(upstream, after: settings.timeouts.responseHead)
+            setDeadline(upstream, after: timeouts.responseHead)
         }
     }
 
@@ -239,9 +239,9 @@ extension Worker where Net: ~Copyable {
         client.pointee.since = now
         if client.pointee.start == client.pointee.end {
             giveBuffer(client)
-            setDeadline(client, after: isDraining ? Self.quietTime : settings.timeouts.idle)
+            setDeadline(client, after: isDraining ? Self.quietTime : timeouts.idle)
         } else {
-            setDeadline(client, after: settings.timeouts.requestHead)
+            setDeadline(client, after: timeouts.requestHead)
         }
     }
 
@@ -271,8 +271,17 @@ extension Worker where Net: ~Copyable {
 
     mutating func closeClient(_ client: End, isReset: Bool = false) {
         dropNote(client)
+        leave(client)
         setClients(clients &- 1)
         release(client, isReset: isReset)
+    }
+
+    /// Its exchange, if it has one, is over.
+    @inline(__always)
+    func leave(_ client: End) {
+        guard client.pointee.isInFlight else { return }
+        client.pointee.isInFlight = false
+        counters.changeInFlight(by: -1)
     }
 
     /// The client is gone: so is its exchange.

@@ -11,7 +11,7 @@ extension Worker where Net: ~Copyable {
 
     /// Answers in the place of a model. There must be no upstream any more.
     mutating func answer(_ client: End, _ fault: Fault) {
-        countFault(fault)
+        counters.count(fault)
         clearDeadline(client)
         takeBuffer(client)
         // The rest of a request that nobody will read is in the way of the next.
@@ -30,7 +30,7 @@ extension Worker where Net: ~Copyable {
         log(client, status: fault.status, .fault(fault.side))
         switch send(client, buffer + BufferPool.notesCount, count) {
         case .all: _ = endOwnResponse(client)
-        case .some: setDeadline(client, after: settings.timeouts.streamIdle)
+        case .some: setDeadline(client, after: timeouts.streamIdle)
         case .failed: closeClient(client)
         }
     }
@@ -45,11 +45,6 @@ extension Worker where Net: ~Copyable {
             advance(client)
         }
         return client.pointee.generation == generation
-    }
-
-    func countFault(_ fault: Fault) {
-        counters.add(fault.counter)
-        counters.countResponse(fault.status)
     }
 
     // MARK: - Time

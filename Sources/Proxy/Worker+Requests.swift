@@ -51,6 +51,7 @@ extension Worker where Net: ~Copyable {
     /// A request is accepted: from here on it gets a response, whatever happens.
     private mutating func admit(_ client: End, _ request: RequestHead, length: Int) {
         counters.add(.requests)
+        counters.changeInFlight(by: 1)
         clearDeadline(client)
         note(client, request)
         let start = client.pointee.start
@@ -105,6 +106,8 @@ extension Worker where Net: ~Copyable {
         client.pointee.since = now
         client.pointee.attempt = 0
         client.pointee.status = 0
+        client.pointee.isInFlight = true
+        client.pointee.sentUpAt = 0
     }
 
     private func beginBody(_ client: End, _ framing: BodyFraming) {

@@ -38,7 +38,7 @@ extension Worker where Net: ~Copyable {
         case .bytes:
             upstream.pointee.flags.insert(.hasAnswered)
             guard isBody else { return true }
-            setDeadline(upstream, after: settings.timeouts.streamIdle)
+            setDeadline(upstream, after: timeouts.streamIdle)
             return passBody(client, upstream)
         case .nothing:
             return false
@@ -100,7 +100,6 @@ extension Worker where Net: ~Copyable {
                 return false
             }
         }
-        counters.countResponse(response.status)
         let start = upstream.pointee.start
         let head = data(upstream) + start
         upstream.pointee.start = start &+ length
@@ -118,19 +117,26 @@ extension Worker where Net: ~Copyable {
         }
         let from = start &+ moved
         if response.isInterim, response.status != 101 {
+            counters.countResponse(response.status)
             if response.status == 100 { stopAwaitingContinue(client, upstream) }
             return send(client, upstream, from: from, count: upstream.pointee.start &- from)
         }
-        client.pointee.flags.insert(.hasResponse)
         // What is counted is the body.
         client.pointee.sent = from &- upstream.pointee.start
-        if response.status == 101 { return beginTunnel(client, upstream, from: from) }
-        if case .failure = takeResponseBody(upstream, for: client) {
-            client.pointee.flags.remove(.hasResponse)
+        if response.status != 101, case .failure = takeResponseBody(upstream, for: client) {
             fail(client, upstream, .upstreamMalformed(.chunkSize))
             return false
         }
-        return sendBody(client, upstream, from: from)
+        client.pointee.flags.insert(.hasResponse)
+        // It may answer while the request is still being sent.
+        let sentUpAt = client.pointee.sentUpAt == 0 ? now : client.pointee.sentUpAt
+        let before = sentUpAt &- client.pointee.since
+        counters.countAnswer(
+            variant: Int(client.pointee.answered), status: response.status, client.pointee.claim ?? .unknown,
+            microseconds: now &- sentUpAt)
+        defer { counters.countOverhead(microseconds: before &+ net.monotonic() &- now) }
+        return response.status == 101
+            ? beginTunnel(client, upstream, from: from) : sendBody(client, upstream, from: from)
     }
 
     /// While draining, the response to the last request that was read says that it is the last.
@@ -348,7 +354,7 @@ extension Worker where Net: ~Copyable {
         case .all: return true
         case .some:
             clearDeadline(upstream)
-            setDeadline(client, after: settings.timeouts.streamIdle)
+            setDeadline(client, after: timeouts.streamIdle)
             return false
         case .failed:
             abandon(client)

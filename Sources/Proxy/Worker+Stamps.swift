@@ -23,7 +23,7 @@ extension Worker where Net: ~Copyable {
             claim = .inferred
         }
         guard let row, row.pointee.hasManifest else {
-            counters.add(.unknown)
+            client.pointee.answered = client.pointee.variant
             noteStamp(client, nil, .unknown)
             if let base = unknownBlock.baseAddress { writer.write(base, count: unknownBlock.count) }
             return
@@ -43,20 +43,19 @@ extension Worker where Net: ~Copyable {
         // What a cache kept, or a part of something, was made earlier.
         if response.status == 304 || response.status == 206 || answered.isAged { claim = weaker(claim, .mixed) }
         claim = weaker(claim, row.pointee.ceiling)
-        count(claim)
+        client.pointee.answered = variant(of: row, client)
         noteStamp(client, row, claim)
         let block = row.pointee.block(claim)
         if let base = block.baseAddress { writer.write(base, count: block.count) }
     }
 
+    /// Which variant has answered: the response may have named another one than the request.
     @inline(__always)
-    private func count(_ claim: Attribution) {
-        switch claim {
-        case .unknown: counters.add(.unknown)
-        case .mixed: counters.add(.mixed)
-        case .inferred: counters.add(.inferred)
-        case .exact: counters.add(.exact)
+    private func variant(of row: UnsafePointer<StampRow>, _ client: End) -> UInt8 {
+        guard case .variantHeader = settings.attribution, let base = variants.baseAddress else {
+            return client.pointee.variant
         }
+        return UInt8(truncatingIfNeeded: row - base)
     }
 
     @inline(__always)

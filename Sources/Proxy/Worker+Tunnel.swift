@@ -9,7 +9,7 @@ extension Worker where Net: ~Copyable {
         client.pointee.phase = .tunnel
         upstream.pointee.phase = .tunnel
         clearDeadline(upstream)
-        setDeadline(client, after: settings.timeouts.streamIdle)
+        setDeadline(client, after: timeouts.streamIdle)
         let generation = upstream.pointee.generation
         if send(client, data(upstream) + from, upstream.pointee.end &- from) == .failed {
             closeTunnel(client, upstream)
@@ -35,7 +35,7 @@ extension Worker where Net: ~Copyable {
         let client = end.pointee.role == .client ? end : other
         switch receive(end) {
         case .bytes:
-            setDeadline(client, after: settings.timeouts.streamIdle)
+            setDeadline(client, after: timeouts.streamIdle)
             if send(other, data(end), end.pointee.end) == .failed {
                 closeTunnel(client, client == end ? other : end)
                 return false

@@ -21,14 +21,19 @@ extension Worker where Net: ~Copyable {
         upstream.pointee.peer = slot(of: client)
         upstream.pointee.phase = .responseHead
         if upstream.pointee.flags.contains(.isConnecting) {
-            setDeadline(upstream, after: settings.timeouts.connect)
+            setDeadline(upstream, after: timeouts.connect)
         } else {
             awaitAnswer(client, upstream)
         }
         if client.pointee.phase == .requestBody, !client.pointee.flags.contains(.awaitsContinue) {
-            setDeadline(client, after: settings.timeouts.requestBody)
+            setDeadline(client, after: timeouts.requestBody)
         }
+        // A connection that fails may take the client with it.
+        let generation = client.pointee.generation
         sendUp(client, upstream, from: client.pointee.requestStart, count: client.pointee.requestCount)
+        if client.pointee.generation == generation, client.pointee.sentUpAt == 0 {
+            client.pointee.sentUpAt = net.monotonic()
+        }
     }
 
     /// Sends bytes of the client's buffer up. Afterwards both connections may be gone.
@@ -106,7 +111,7 @@ extension Worker where Net: ~Copyable {
     /// The upstream is waited for when the request is whole, or when it has to say whether it wants the body.
     private mutating func awaitAnswer(_ client: End, _ upstream: End) {
         if client.pointee.phase == .response || client.pointee.flags.contains(.awaitsContinue) {
-            setDeadline(upstream, after: settings.timeouts.responseHead)
+            setDeadline(upstream, after: timeouts.responseHead)
         } else {
             clearDeadline(upstream)
         }
@@ -217,7 +222,7 @@ extension Worker where Net: ~Copyable {
         upstream.pointee.next = idle[index]
         if idle[index] != Connection.nobody { connections[Int(idle[index])].previous = slot(of: upstream) }
         idle[index] = slot(of: upstream)
-        setDeadline(upstream, after: settings.timeouts.idle)
+        setDeadline(upstream, after: timeouts.idle)
     }
 
     @inline(__always)

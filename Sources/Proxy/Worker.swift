@@ -18,6 +18,8 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
 
     var net: Net
     let settings: ProxySettings
+    /// They change when the configuration is loaded anew.
+    var timeouts: ProxySettings.Timeouts
     let number: Int
     let board: StampBoard
     let counters: WorkerCounters
@@ -88,6 +90,7 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
         tellSupervisor: @escaping @Sendable () -> Void
     ) {
         self.settings = settings
+        timeouts = settings.timeouts
         self.number = number
         self.board = board
         self.counters = counters
@@ -210,7 +213,12 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
     private mutating func handle(_ event: NetworkEvent) {
         let slot = UInt32(truncatingIfNeeded: event.token)
         guard UInt64(slot) < Self.firstListenerToken else {
-            if UInt64(slot) == Self.wakeToken { net.clearWake(wakeDescriptor) } else { acceptAll(event.token) }
+            guard UInt64(slot) == Self.wakeToken else {
+                acceptAll(event.token)
+                return
+            }
+            net.clearWake(wakeDescriptor)
+            if let changed = control.timeouts { timeouts = changed }
             return
         }
         let end = connections + Int(slot)

@@ -177,11 +177,15 @@ package enum Paths {
 
     /// The same place, whatever the working directory is later.
     package static func absolute(_ path: String) -> String {
-        guard path.utf8.first != UInt8(ascii: "/"), let here = getcwd(nil, 0) else { return path }
+        guard !isAbsolute(path), let here = getcwd(nil, 0) else { return path }
         defer { free(here) }
+        return absolute(path, from: String(cString: here))
+    }
+
+    /// Where `path` leads from `directory`.
+    package static func absolute(_ path: String, from directory: String) -> String {
         var rest = path.utf8[...]
         while rest.starts(with: "./".utf8) { rest = rest.dropFirst(2) }
-        let directory = String(cString: here)
         return rest.isEmpty || rest.elementsEqual(".".utf8)
             ? directory : join(directory, String(decoding: rest, as: UTF8.self))
     }

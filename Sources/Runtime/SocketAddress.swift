@@ -20,6 +20,11 @@ package struct SocketAddress: Sendable {
         package var description: String { "\(text.onOneLineOrEmpty): \(reason)" }
     }
 
+    /// Refuses what cannot be an address, without asking anybody.
+    package static func check(_ text: String) throws(Invalid) {
+        if text.hasPrefix("unix:") { _ = try unix(String(text.dropFirst(5)), text) } else { _ = try split(text) }
+    }
+
     /// All that `text` stands for: a name may have several addresses. Asks the resolver, which may take a while.
     package static func resolve(_ text: String) throws(Invalid) -> [SocketAddress] {
         if text.hasPrefix("unix:") { return [try unix(String(text.dropFirst(5)), text)] }

@@ -14,7 +14,7 @@ final class ActivationLoader: @unchecked Sendable {
     /// What is known of one variant, for those who report it.
     struct State: Sendable {
         let variant: String
-        let path: String
+        var path: String
         var manifest: Manifest?
         /// Where it was read.
         var file: String?
@@ -51,7 +51,7 @@ final class ActivationLoader: @unchecked Sendable {
         let isKnown: Bool
     }
 
-    private let settings: SidecarSettings
+    private var settings: SidecarSettings
     private let ledger: Ledger
     private let log: EventLog
     private let cache = HashCache()
@@ -68,7 +68,15 @@ final class ActivationLoader: @unchecked Sendable {
     private let activations = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
     private let isStopping = Atomic<Bool>(false)
-    let wake: Wake
+    private let orders = Mutex(Orders())
+    private let wake: Wake
+
+    /// What other threads have asked for and the loader's own has not done yet.
+    private struct Orders {
+        var settings: SidecarSettings?
+        /// Who asked that the pointers be looked at; nil when nobody did.
+        var cause: String?
+    }
 
     init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog) throws(SystemError) {
         self.settings = settings
@@ -136,10 +144,11 @@ final class ActivationLoader: @unchecked Sendable {
             if isReady[0] { wake.clear() }
             if isReady[1] { watch?.clear() }
             if isStopping.load(ordering: .acquiring) { return }
+            let cause = takeOrders()
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
-                let isDue = isReady[0] || watches[index].hasChanged() || states[index].problem != nil
-                if isDue { load(index, cause: isReady[0] ? "signal" : "pointer") }
+                let isDue = cause != nil || watches[index].hasChanged() || states[index].problem != nil
+                if isDue { load(index, cause: cause ?? "pointer") }
             }
             // What others have added to the ledger since, an upstream may name.
             if loadKnown() { board?.publish(table()) }
@@ -150,6 +159,31 @@ final class ActivationLoader: @unchecked Sendable {
     func stop() {
         isStopping.store(true, ordering: .releasing)
         wake.signal()
+    }
+
+    /// Has the pointers looked at, by these settings. Any thread may ask.
+    func reload(_ settings: SidecarSettings, cause: String) {
+        orders.withLock {
+            $0.settings = settings
+            $0.cause = cause
+        }
+        wake.signal()
+    }
+
+    private func takeOrders() -> String? {
+        let orders = orders.withLock { orders in
+            defer { orders = Orders() }
+            return orders
+        }
+        guard let new = orders.settings else { return orders.cause }
+        settings = new
+        for (index, state) in states.enumerated() {
+            let path = new.value(of: state.variant, in: new.manifest) ?? ""
+            guard !path.hasSameBytes(as: state.path) else { continue }
+            watches[index] = PointerWatch(path)
+            shared.withLock { $0[index].path = path }
+        }
+        return orders.cause
     }
 
     // MARK: - Loading

@@ -22,16 +22,19 @@ package final class EventLog: Sendable {
     }
 
     private let format: Format
-    private let level: Level
+    private let level: Mutex<Level>
     private let turn = Mutex<Void>(())
 
     package init(format: Format, level: Level) {
         self.format = format
-        self.level = level
+        self.level = Mutex(level)
     }
 
+    /// Logs from now on what is at least as grave.
+    func set(_ level: Level) { self.level.withLock { $0 = level } }
+
     package func write(_ level: Level, _ event: String, _ facts: [(name: String, value: JSON)]) {
-        guard self.level.includes(level) else { return }
+        guard self.level.withLock({ $0.includes(level) }) else { return }
         let time = Clock.now().description
         let line: [UInt8]
         switch format {

@@ -54,17 +54,7 @@ package final class LineService: @unchecked Sendable {
     ) throws(SidecarError) {
         self.settings = settings
         self.tell = tell
-        guard settings.deadLetterBytes >= 16 * settings.intake.lineLimit else {
-            throw .setting(
-                SettingError(
-                    key: "--dead-letters-bytes",
-                    reason:
-                        "must be at least 16 times --limits-line-bytes: \(Units.text(16 * settings.intake.lineLimit))"))
-        }
-        if destination == .kafka, settings.kafka.brokers.isEmpty {
-            throw .setting(SettingError(key: "--kafka-brokers", reason: "is missing: name at least one, HOST:PORT"))
-        }
-        try Self.checkTopics(settings, destination)
+        try settings.check(to: destination)
         let member = "colophon-" + instance.identity
         do throws(KafkaSettingsError) {
             properties = try settings.kafka.producerProperties(lineLimit: settings.intake.lineLimit)
@@ -114,24 +104,6 @@ package final class LineService: @unchecked Sendable {
             try LinePipeline(
                 intake, stream: stream, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
                 endsWhenDone: endsWhenDone, tell: tell)
-        }
-    }
-
-    private static func checkTopics(
-        _ settings: LineSettings, _ destination: LineSettings.Destination
-    ) throws(SidecarError) {
-        guard !settings.fromTopic.isEmpty else { return }
-        let key = "--logs-from-kafka-topic"
-        guard destination == .kafka else {
-            throw .setting(
-                SettingError(
-                    key: key, reason: "goes to another topic of the same brokers only: name them (--kafka-brokers)"))
-        }
-        guard settings.fromTopic != settings.kafka.topic else {
-            throw .setting(
-                SettingError(
-                    key: key,
-                    reason: "and --kafka-topic are both \(settings.fromTopic): its lines would come back for ever"))
         }
     }
 

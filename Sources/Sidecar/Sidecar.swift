@@ -11,6 +11,7 @@ import Synchronization
 /// The composition root: starts everything in order, waits for signals, and ends everything in order.
 package struct Sidecar: ~Copyable {
     private let settings: SidecarSettings
+    private let reloader: Reloader
     private let log: EventLog
     private let accessLog: LogFile?
     private let signals: Signals
@@ -28,7 +29,11 @@ package struct Sidecar: ~Copyable {
     private let posted: PostedLines.Box?
 
     /// Loads the manifests, opens the ledger and the addresses; nothing is served yet. The signals are the process's.
-    package init(_ settings: SidecarSettings, dataDirectory: String) throws(SidecarError) {
+    package init(
+        _ configuration: Configuration, from sources: Configuration.Sources, dataDirectory: String
+    ) throws(SidecarError) {
+        let settings = configuration.settings
+        try settings.check()
         let log = EventLog(format: settings.logFormat, level: settings.logLevel)
         let supervisor = try Self.system { () throws(SystemError) in try Wake() }
         let workers = settings.workers ?? Threads.processors
@@ -38,7 +43,6 @@ package struct Sidecar: ~Copyable {
             try settings.accessLog.map { path throws(SystemError) in try LogFile(path) }
         }
         proxy.accessLog = accessLog?.number
-        try Self.refuseLostLines(settings.lines)
         let takesLines = settings.lines.destination(otherwise: .off) != .off
         let isNeeded = takesLines || settings.exchangeBytes > 0
         let instance = isNeeded ? try LineService.openInstance(dataDirectory, settings.instance) : nil
@@ -76,7 +80,14 @@ package struct Sidecar: ~Copyable {
         self.loader = loader
         self.fleet = fleet
         self.admin = admin
-        report = StatusReport(settings, proxy, loader: loader, fleet: fleet, lines: lines, exchanges: recorder?.memory)
+        reloader = Reloader(configuration, from: sources, log) { settings, cause in
+            log.set(settings.logLevel)
+            fleet.set(settings.timeouts)
+            loader.reload(settings, cause: cause)
+        }
+        report = StatusReport(
+            settings, proxy, loader: loader, fleet: fleet, lines: lines, exchanges: recorder?.memory,
+            reloader: reloader)
     }
 
     /// What the proxy hands over of exchanges; nil where it makes no lines of them.
@@ -91,23 +102,6 @@ package struct Sidecar: ~Copyable {
             variantHeader: settings.variantHeader, bucketHeader: settings.bucketHeader, rings: rings,
             tellReader: { bell.ring() })
         return ExchangeLines(rings, bell)
-    }
-
-    /// Lines that were asked for need somewhere to go.
-    private static func refuseLostLines(_ lines: LineSettings) throws(SidecarError) {
-        guard lines.to == .auto, lines.kafka.brokers.isEmpty else { return }
-        let asked: [(isAsked: Bool, key: String)] = [
-            (!lines.files.isEmpty, "--logs-files"), (!lines.unix.isEmpty, "--logs-unix"),
-            (!lines.fromTopic.isEmpty, "--logs-from-kafka-topic"), (lines.ofExchanges == .on, "--recommendation-line"),
-            (!lines.kafka.topic.hasSameBytes(as: KafkaSettings().topic), "--kafka-topic"),
-            (lines.kafka.createsTopic, "--kafka-create-topic"),
-        ]
-        guard let key = asked.first(where: { $0.isAsked })?.key else { return }
-        throw .setting(
-            SettingError(
-                key: key,
-                reason: "has nowhere to go: name brokers (--kafka-brokers HOST:PORT), or --logs-to stdout or file:PATH")
-        )
     }
 
     /// What is known of exchanges by their request ids: in memory for lines that follow, and on disk where that is wanted.
@@ -194,9 +188,8 @@ package struct Sidecar: ~Copyable {
         guard settings.connections == nil, possible > 0 else {
             throw .setting(
                 SettingError(
-                    key: "--limits-connections",
-                    reason:
-                        "\(wanted) needs \(2 * wanted + spareDescriptors) open files, and the system allows \(allowed): "
+                    "limits.connections",
+                    "\(wanted) needs \(2 * wanted + spareDescriptors) open files, and the system allows \(allowed): "
                         + "lower it to \(max(1, possible)), or raise the limit (ulimit -Hn)"))
         }
         log.write(
@@ -214,7 +207,8 @@ package struct Sidecar: ~Copyable {
     package consuming func run() throws(SidecarError) {
         let report = report
         let routes = AdminRoutes(
-            token: settings.adminToken, takesLines: posted != nil, readiness: { report.readiness() },
+            token: { [reloader] in reloader.settings.adminToken }, takesLines: posted != nil,
+            readiness: { report.readiness() },
             status: { report.status() })
         let server = try makeServer(routes)
         loader.attach(fleet.board)
@@ -289,17 +283,9 @@ package struct Sidecar: ~Copyable {
 
     private static func openAdmin(_ settings: SidecarSettings) throws(SidecarError) -> ListenerBox? {
         guard settings.adminListen != "off" else { return nil }
-        let key = "admin-listen"
+        let key = "admin.listen"
         let address: SocketAddress
         do { address = try SocketAddress.resolve(settings.adminListen)[0] } catch { throw .address(key: key, error) }
-        guard address.isLoopback || !settings.adminToken.isEmpty else {
-            throw .setting(
-                SettingError(
-                    key: "--" + key,
-                    reason:
-                        "\(settings.adminListen.onOneLine) can be reached from elsewhere: set --admin-token, or listen on loopback"
-                ))
-        }
         do {
             return ListenerBox(try Listener.open(address, sharesPort: false))
         } catch { throw .listen(key: key, error) }
@@ -323,8 +309,7 @@ package struct Sidecar: ~Copyable {
             while let signal = signals.next() {
                 switch signal {
                 case .hangup:
-                    log.write(.info, "reload", [("cause", .string("signal"))])
-                    loader.wake.signal()
+                    reloader.reload(cause: "signal")
                     reopenAccessLog()
                 case .terminate:
                     // Asked a second time, it ends at once; but not by the echo of the first, which some tools send along.
@@ -340,7 +325,7 @@ package struct Sidecar: ~Copyable {
                 drainingSince = Clock.monotonic()
             }
             if let drainingSince, drainUntil == nil {
-                drainUntil = drainingSince + settings.drain
+                drainUntil = drainingSince + reloader.settings.drain
                 log.write(.info, "drain", [("connections", .integer(fleet.totals.clients))])
                 fleet.drain()
             }

@@ -33,14 +33,24 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
             "no manifest\(variant == SidecarSettings.onlyVariant ? "" : " for the variant \(variant.onOneLine)") to serve "
                 + "with (--manifest): \(reason); or start without one by --manifest-optional"
         case .notRecorded(let reason): "the activation cannot be recorded: \(reason)"
-        case .address(let key, let error): "--\(key) \(error)"
-        case .listen(let key, let error): "--\(key): \(error)"
+        case .address(let key, let error): SettingError(key, "\(error)").description
+        case .listen(let key, let error): SettingError(key, "cannot be: \(error)").description
         case .kafka(let error): error.description
         case .instance(let error): error.description
         case .spool(let path, let error): "the spool \(path.onOneLine) cannot be used: \(error)"
         case .spoolElsewhere(let record, let lines, let was, let now):
             "\(lines) \(lines == 1 ? "line waits" : "lines wait") in the spool for \(was.onOneLine), and this start is for \(now.onOneLine): deliver that first, or give this one a name of its own (--instance), or remove \(record.onOneLine) to have it go here"
         case .topic(let reason), .output(let reason): reason.onOneLine
+        }
+    }
+
+    /// The same, by the name and the place at which the value was given.
+    package func text(_ configuration: Configuration) -> String {
+        switch self {
+        case .setting(let error): configuration.text(error)
+        case .address(let key, let error): configuration.text(SettingError(key, "\(error)"))
+        case .listen(let key, let error): configuration.text(SettingError(key, "cannot be: \(error)"))
+        default: description
         }
     }
 

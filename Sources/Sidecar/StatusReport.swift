@@ -13,12 +13,14 @@ struct StatusReport: Sendable {
     private let fleet: WorkerFleet
     private let lines: LineService?
     private let exchanges: ExchangeMemory?
+    private let reloader: Reloader
     private let started = Clock.now()
 
     init(
         _ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet,
-        lines: LineService?, exchanges: ExchangeMemory?
+        lines: LineService?, exchanges: ExchangeMemory?, reloader: Reloader
     ) {
+        self.reloader = reloader
         self.exchanges = exchanges
         self.settings = settings
         self.proxy = proxy
@@ -70,6 +72,14 @@ struct StatusReport: Sendable {
                 .init("upstreams", .array(proxy.upstreams.indices.map(upstream))),
                 .init("activations", .integer(loader.activationCount)),
                 .init("failed_reloads", .integer(loader.failureCount)),
+                .init(
+                    "configuration",
+                    .object(
+                        JSONObject([
+                            .init("failed_reloads", .integer(reloader.failures)),
+                            .init("problem", .optional(reloader.problem)),
+                            .init("need_restart", .array(reloader.needRestart.map(JSON.string))),
+                        ]))),
                 .init("connections", .integer(totals.clients)),
                 .init("upstream_connections", .integer(totals.upstreams)), .init("totals", Self.counters(totals)),
                 .init("exchanges", exchanges.map { Self.figures($0.figures) } ?? .null),

@@ -48,7 +48,7 @@ final class WorkerFleet: Sendable {
         // Nothing is served before the manifests are loaded.
         board = StampBoard(StampTable(variants: [], known: [], headers: settings.headers), workers: workers)
         control = WorkerControl(upstreams: proxy.upstreams.count, workers: workers)
-        counters = (0..<workers).map { _ in WorkerCounters() }
+        counters = (0..<workers).map { _ in WorkerCounters(variants: proxy.variants.count) }
         let sockets = Sockets()
         sockets.perWorker = (0..<workers).map { _ in [] }
         var names: [String] = []
@@ -97,8 +97,7 @@ final class WorkerFleet: Sendable {
             {
                 throw .setting(
                     SettingError(
-                        key: "--upstream",
-                        reason: "\(address.text.onOneLine) is where it listens itself: name the model server"))
+                        "upstream", "\(address.text.onOneLine) is where it listens itself: name the model server"))
             }
         }
     }
@@ -139,6 +138,12 @@ final class WorkerFleet: Sendable {
 
     private func give(_ order: WorkerControl.Order) {
         control.give(order)
+        for wake in wakes { wake.signal() }
+    }
+
+    /// Deadlines that are set from now on are set by these.
+    func set(_ timeouts: ProxySettings.Timeouts) {
+        control.set(timeouts)
         for wake in wakes { wake.signal() }
     }
 

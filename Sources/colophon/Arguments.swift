@@ -42,8 +42,8 @@ struct Arguments: Sendable {
         }
         guard option.repeats || values[option.name] == nil else { throw usage("--\(option.name) is given twice") }
         guard let kind = option.value else {
-            guard parts.count == 1 else { throw usage("--\(option.name) takes no value") }
-            values[option.name] = ["true"]
+            guard parts.count == 1 || option.isTruth else { throw usage("--\(option.name) takes no value") }
+            values[option.name] = [parts.count == 1 ? "true" : parts[1]]
             return
         }
         if parts.count == 2 {
@@ -152,35 +152,10 @@ extension Arguments {
         return mode
     }
 
-    func dataDirectory(for use: DataDirectory.Use) throws(CommandError) -> String {
-        let named = value("data-dir") ?? Environment.value("COLOPHON_DATA_DIR")
+    /// `configured` is what a configuration says of it.
+    func dataDirectory(for use: DataDirectory.Use, configured: String? = nil) throws(CommandError) -> String {
+        let named = value("data-dir") ?? configured ?? Environment.value("COLOPHON_DATA_DIR")
         guard named?.isEmpty != true else { throw usage("--data-dir is empty") }
         return DataDirectory.path(named: named, for: use)
-    }
-}
-
-/// Guesses at what was meant.
-enum Spelling {
-    /// The word that is nearest to `word`, if one is near.
-    static func nearest(to word: String, among known: [String]) -> String? {
-        let ranked = known.map { ($0, distance(word, $0)) }
-        guard let best = ranked.min(by: { $0.1 < $1.1 }), best.1 <= max(2, word.utf8.count / 3) else { return nil }
-        return best.0
-    }
-
-    /// How many letters must be changed, added or removed.
-    private static func distance(_ left: String, _ right: String) -> Int {
-        let columns = Array(right.utf8.prefix(64))
-        var row = Array(0...columns.count)
-        for (index, letter) in left.utf8.prefix(64).enumerated() {
-            var diagonal = row[0]
-            row[0] = index + 1
-            for (column, other) in columns.enumerated() {
-                let cost = letter == other ? diagonal : diagonal + 1
-                diagonal = row[column + 1]
-                row[column + 1] = min(cost, row[column] + 1, diagonal + 1)
-            }
-        }
-        return row[columns.count]
     }
 }

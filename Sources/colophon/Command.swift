@@ -26,12 +26,18 @@ struct Command: Sendable {
         var repeats = false
         /// Other spellings that are understood.
         var aliases: [String] = []
+        /// A switch that may also be put off: `--name=false`.
+        var isTruth = false
+        /// Whether the help lists it.
+        var isListed = true
     }
 }
 
 extension Command.Option {
     static let dataDirectory = Command.Option(
         name: "data-dir", value: "DIR", help: "where the ledger is (also COLOPHON_DATA_DIR)")
+    static let configuration = Command.Option(
+        name: "config", value: "FILE", help: "read the configuration from FILE (also COLOPHON_CONFIG)")
     static let json = Command.Option(name: "json", help: "print JSON, for machines")
     static let limit = Command.Option(name: "limit", value: "N", help: "rows to print, 1 to 1000; 50 when not given")
     static let after = Command.Option(name: "after", value: "CURSOR", help: "go on where the page before ended")
@@ -48,7 +54,7 @@ extension Command {
     /// All commands, in the order of the help.
     static let all: [Command] = [
         .serve, .enrich, .trace, .history, .manifestCreate, .manifestVerify, .manifestShow, .manifestDiff, .indexAdd,
-        .indexList, .indexSearch, .indexRebuild, .devBroker, .version,
+        .indexList, .indexSearch, .indexRebuild, .devBroker, .configCheck, .configShow, .configSchema, .version,
     ]
 
     /// The command that `words` begin with, and how many of them are its name.

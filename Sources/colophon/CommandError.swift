@@ -2,6 +2,7 @@ import Ledger
 import Manifests
 import Provenance
 import Runtime
+import Sidecar
 import Trace
 
 /// How a command ends.
@@ -32,6 +33,11 @@ struct CommandError: Error, Sendable {
     init(_ error: ManifestIndexError) { self.init(.failed, error.description) }
 
     init(_ error: CreationError) { self.init(error.isConflict ? .conflict : .failed, error.description) }
+
+    init(_ error: SidecarError, _ configuration: Configuration) {
+        self.init(
+            error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.text(configuration))
+    }
 
     init(_ error: LedgerError) {
         switch error {

@@ -9,7 +9,7 @@ extension Command {
         path: ["enrich"], summary: "Add to each log line which manifest it came from, and pass it on",
         options: [
             Option(name: "manifest", value: "FILE", help: "take this manifest for the active one; no ledger is needed"),
-            .manifests, .dataDirectory,
+            .manifests, .configuration, .dataDirectory,
             Option(
                 name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),
             Option(
@@ -35,14 +35,13 @@ extension Command {
         run: enrich)
 
     /// It has no listener of its own.
-    private static let enrichKeys = SettingKey.lines.filter { $0.name != "logs.http" }
+    private static let enrichKeys =
+        SettingKey.lines.filter { $0.name != "logs.http" } + SettingKey.besidesLines.compactMap(SettingKey.named)
 
     /// A key of `logs` goes without that word too.
     private static func option(_ key: SettingKey) -> Option {
         let flag = key.flag
-        guard key.name.hasPrefix("logs.") else {
-            return Option(name: flag, value: key.value, help: key.help, repeats: key.repeats)
-        }
+        guard key.name.hasPrefix("logs.") else { return Option(key) }
         let short = String(flag.dropFirst(5))
         let value = short == "to" ? "kafka://HOST:PORT/TOPIC|stdout|file:PATH" : key.value
         let help = short == "to" ? "where lines go (stdout)" : key.help
@@ -50,30 +49,8 @@ extension Command {
     }
 
     private static func enrich(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        var settings = SidecarSettings()
-        for key in enrichKeys {
-            let option = option(key)
-            guard arguments.has(option.name) else { continue }
-            var values = arguments.all(option.name)
-            guard values.allSatisfy({ !$0.isEmpty }) else { throw arguments.usage("--\(option.name) is empty") }
-            if key.name == "logs.to", let address = KafkaAddress(values[0]) {
-                guard !address.brokers.isEmpty else {
-                    throw arguments.usage("--to names no broker: write kafka://HOST:PORT/TOPIC")
-                }
-                try apply(SettingKey.named("kafka.brokers"), [address.brokers], to: &settings, arguments)
-                if let topic = address.topic {
-                    guard !arguments.has("kafka-topic") else {
-                        throw arguments.usage("--to and --kafka-topic both name a topic")
-                    }
-                    try apply(SettingKey.named("kafka.topic"), [topic], to: &settings, arguments)
-                }
-                values = ["kafka"]
-            } else if key.name == "logs.to", !Self.isOtherDestination(values[0]) {
-                throw arguments.usage(
-                    "--to takes kafka://HOST:PORT/TOPIC, stdout or file:PATH, not \"\(values[0].onOneLine)\"")
-            }
-            try apply(key, values, to: &settings, arguments)
-        }
+        let configuration = try arguments.configuration(try arguments.sources(try flags(arguments)))
+        let settings = configuration.settings
         let readsTopic = !settings.lines.fromTopic.isEmpty
         guard !arguments.has("once") || !settings.lines.files.isEmpty || readsTopic else {
             throw arguments.usage("--once goes with --files or --from-kafka-topic")
@@ -84,7 +61,7 @@ extension Command {
         guard destinationIsUsed(settings.lines) else {
             throw arguments.usage("--kafka-topic and --kafka-create-topic need brokers: --to kafka://HOST:PORT/TOPIC")
         }
-        let index = try Lookup.index(arguments)
+        let index = try Lookup.index(arguments, configured: settings.dataDirectory)
         let destination = settings.lines.destination(otherwise: .standardOutput)
         let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty && !readsTopic
         switch destination {
@@ -94,7 +71,7 @@ extension Command {
             let file = try CommandError.wrap { () throws(SystemError) in try RawFile.open(path, .append) }
             return try filter(settings.lines, index, file, path, arguments)
         case .auto, .off: throw arguments.usage("--to off leaves nothing to do")
-        default: return try pass(settings, destination, index, arguments)
+        default: return try pass(configuration, destination, index, arguments)
         }
     }
 
@@ -109,13 +86,44 @@ extension Command {
         ["kafka", "stdout", "auto", "off"].contains(text) || text.hasPrefix("file:") && text.utf8.count > 5
     }
 
-    private static func apply(
-        _ key: SettingKey?, _ values: [String], to settings: inout SidecarSettings, _ arguments: Arguments
-    ) throws(CommandError) {
-        do { try key?.apply(values, to: &settings) } catch {
-            // As it is called here.
-            let key = error.key.hasPrefix("--logs-") ? "--" + error.key.dropFirst(7) : error.key
-            throw arguments.usage("\(key) \(error.reason)")
+    private static func flags(_ arguments: Arguments) throws(CommandError) -> [Configuration.Flag] {
+        var flags: [Configuration.Flag] = []
+        for key in enrichKeys {
+            guard let flag = try arguments.flag(key, as: option(key).name) else { continue }
+            guard key.name == "logs.to" else {
+                flags.append(flag)
+                continue
+            }
+            let text = arguments.value("to") ?? ""
+            guard let address = KafkaAddress(text) else {
+                guard isOtherDestination(text) else {
+                    throw arguments.usage(
+                        "--to takes kafka://HOST:PORT/TOPIC, stdout or file:PATH, not \"\(text.onOneLine)\"")
+                }
+                flags.append(flag)
+                continue
+            }
+            guard !address.brokers.isEmpty else {
+                throw arguments.usage("--to names no broker: write kafka://HOST:PORT/TOPIC")
+            }
+            flags.append(contentsOf: try self.flags(address, arguments))
+        }
+        return flags
+    }
+
+    /// What an address says of several keys.
+    private static func flags(
+        _ address: KafkaAddress, _ arguments: Arguments
+    ) throws(CommandError) -> [Configuration.Flag] {
+        var said = [("logs.to", "kafka"), ("kafka.brokers", address.brokers)]
+        if let topic = address.topic {
+            guard !arguments.has("kafka-topic") else {
+                throw arguments.usage("--to and --kafka-topic both name a topic")
+            }
+            said.append(("kafka.topic", topic))
+        }
+        return said.compactMap { name, value in
+            SettingKey.named(name).map { Configuration.Flag($0, [value], spelling: "--to") }
         }
     }
 
@@ -143,11 +151,12 @@ extension Command {
     // MARK: - Through the spool
 
     private static func pass(
-        _ settings: SidecarSettings, _ destination: LineSettings.Destination, _ index: any ManifestIndex,
+        _ configuration: Configuration, _ destination: LineSettings.Destination, _ index: any ManifestIndex,
         _ arguments: Arguments
     ) throws(CommandError) -> ExitCode {
+        let settings = configuration.settings
         let log = EventLog(format: .text, level: .info)
-        let directory = try arguments.dataDirectory(for: .change)
+        let directory = try arguments.dataDirectory(for: .change, configured: settings.dataDirectory)
         let name = arguments.value("instance") ?? "enrich"
         let once = arguments.has("once")
         let bar = ProgressBar("delivered", total: 0, unit: .lines)
@@ -187,9 +196,7 @@ extension Command {
             }
             let isFine = isWhole && report.dead == 0 && service.pipeline.counters.overlong == 0
             return isFine ? .fine : .failed
-        } catch {
-            throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)
-        }
+        } catch { throw CommandError(error, configuration) }
     }
 }
 

@@ -22,7 +22,7 @@ enum Help {
         let operands = command.operands.isEmpty ? "" : " " + command.operands
         var text = "\(command.summary)\n\nUsage: colophon \(command.name)\(operands) [OPTION…]\n"
         if !command.details.isEmpty { text += "\n\(command.details)\n" }
-        let options = command.options + [Command.Option(name: "help", help: "print this")]
+        let options = command.options.filter(\.isListed) + [Command.Option(name: "help", help: "print this")]
         let names = options.map { "--\($0.name)" + ($0.value.map { " \($0)" } ?? "") }
         let width = names.map(\.count).max() ?? 0
         text += "\nOptions:\n"

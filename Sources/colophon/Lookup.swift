@@ -9,8 +9,8 @@ import Trace
 /// Opens what commands look manifests up in.
 enum Lookup {
     /// The ledger, opened to read.
-    static func ledger(_ arguments: Arguments) throws(CommandError) -> Ledger {
-        let directory = try arguments.dataDirectory(for: .lookUp)
+    static func ledger(_ arguments: Arguments, configured: String? = nil) throws(CommandError) -> Ledger {
+        let directory = try arguments.dataDirectory(for: .lookUp, configured: configured)
         let ledger = try CommandError.wrap { () throws(LedgerError) in
             try Ledger.reading(directory, hashing: SHA256.hash)
         }
@@ -23,14 +23,14 @@ enum Lookup {
     }
 
     /// The index that the options name: files, or else the ledger.
-    static func index(_ arguments: Arguments) throws(CommandError) -> any ManifestIndex {
+    static func index(_ arguments: Arguments, configured: String? = nil) throws(CommandError) -> any ManifestIndex {
         switch (arguments.value("manifests"), arguments.value("manifest")) {
         case (.some, .some): throw arguments.usage("--manifests and --manifest exclude each other")
         case (let directory?, nil): return try FolderIndex(directory, complain: complain)
         case (nil, let file?): return try FolderIndex(activeFile: file)
         case (nil, nil): break
         }
-        return LedgerIndex(try ledger(arguments))
+        return LedgerIndex(try ledger(arguments, configured: configured))
     }
 
     /// Records of exchanges, which lie beside the ledger; nil where another index is asked.

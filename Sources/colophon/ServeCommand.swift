@@ -1,19 +1,18 @@
 import Ledger
 import Provenance
-import Runtime
 import Sidecar
 
 extension Command {
     static let serve = Command(
         path: ["serve"], summary: "Stand in front of a model server and stamp its responses",
-        options: SettingKey.all.map { key in
-            Option(name: key.flag, value: key.value, help: key.help, repeats: key.repeats)
-        },
+        options: [.configuration] + SettingKey.all.map { Option($0) },
         details: """
             Passes requests on to the model server and its responses back, each with the manifest that is live: X-Model-Version,
             X-Pipeline-Commit, X-Data-Version, X-Model-Manifest, and X-Model-Attribution, which says how surely. A new manifest
-            is activated when the pointer changes, or on SIGHUP. SIGTERM ends it when all exchanges have ended, and a second one
-            at once. Several variants are given as VARIANT=VALUE, once for each.
+            is activated when the pointer changes, or on SIGHUP, which also loads the configuration anew. SIGTERM ends it when all
+            exchanges have ended, and a second one at once. Several variants are given as VARIANT=VALUE, once for each. Each option
+            is also a key of the file that --config names and a variable (--kafka-brokers: kafka.brokers, COLOPHON_KAFKA_BROKERS);
+            an option wins over the variable, and that over the file.
             """,
         examples: [
             (
@@ -29,22 +28,16 @@ extension Command {
         run: serve)
 
     private static func serve(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        var settings = SidecarSettings()
-        for key in SettingKey.all where arguments.has(key.flag) {
-            let values = arguments.all(key.flag)
-            guard values.allSatisfy({ !$0.isEmpty }) else { throw arguments.usage("--\(key.flag) is empty") }
-            do { try key.apply(values, to: &settings) } catch { throw arguments.usage(error.description) }
-        }
+        var flags: [Configuration.Flag] = []
+        for key in SettingKey.all { if let flag = try arguments.flag(key) { flags.append(flag) } }
+        let sources = try arguments.sources(flags)
+        let configuration = try arguments.configuration(sources)
         do throws(SidecarError) {
-            let sidecar = try Sidecar(settings, dataDirectory: try directory(arguments))
+            let named = configuration.settings.dataDirectory
+            let sidecar = try Sidecar(
+                configuration, from: sources, dataDirectory: DataDirectory.path(named: named, for: .change))
             try sidecar.run()
             return .fine
-        } catch {
-            throw CommandError(error.isConflict ? .conflict : error.isUsage ? .usage : .failed, error.description)
-        }
-    }
-
-    private static func directory(_ arguments: Arguments) throws(SidecarError) -> String {
-        DataDirectory.path(named: arguments.value("data-dir") ?? Environment.value("COLOPHON_DATA_DIR"), for: .change)
+        } catch { throw CommandError(error, configuration) }
     }
 }

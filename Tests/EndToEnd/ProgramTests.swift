@@ -24,7 +24,8 @@ struct ProgramTests {
 
     static let commands = [
         "", "serve", "enrich", "trace", "history", "manifest create", "manifest verify", "manifest show",
-        "manifest diff", "index add", "index list", "index search", "index rebuild", "dev-broker", "version",
+        "manifest diff", "index add", "index list", "index search", "index rebuild", "dev-broker", "config check",
+        "config show", "config schema", "version",
     ]
 
     @Test("the help of each command is as it was reviewed", arguments: commands)

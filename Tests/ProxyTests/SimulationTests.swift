@@ -92,8 +92,38 @@ struct SimulationTests {
         if worker.clients != 0 || counters.clients != 0 { problems.append("\(worker.clients) clients are left") }
         if counters.upstreams != 0 { problems.append("\(counters.upstreams) upstream connections are left") }
         if worker.buffers.inUse != 0 { problems.append("\(worker.buffers.inUse) buffers are left") }
+        problems += Self.contradictions(counters)
         if board.reclaim() != 0 { problems.append("old stamps are not freed") }
         return Outcome(problems: problems, answered: scene.answered)
+    }
+
+    /// Counters that cannot all be true.
+    private static func contradictions(_ counters: WorkerCounters) -> [String] {
+        typealias Counter = WorkerCounters.Counter
+        func sum(_ list: [Counter]) -> UInt64 { list.reduce(0) { $0 + counters[$1] } }
+        let variant = counters.ofVariant(0)
+        let answers = variant.statuses.reduce(0, +)
+        let faults = Fault.Kind.allCases.reduce(0) { $0 + counters.count(of: $1) }
+        let sums: [(String, UInt64, UInt64)] = [
+            ("exchanges in flight", UInt64(counters.inFlight), 0),
+            ("answers by claim", variant.claims.reduce(0, +), answers),
+            ("claims of all", sum([.unknown, .mixed, .inferred, .exact]), answers),
+            ("times of the upstream", variant.upstream.count, answers),
+            ("times of our own", counters.overhead.count, answers),
+            ("faults by side", sum([.clientFaults, .upstreamFaults, .ownFaults]), faults),
+            (
+                "final responses", sum([.responses2xx, .responses3xx, .responses4xx, .responses5xx]),
+                variant.statuses.dropFirst().reduce(0, +) + faults
+            ),
+        ]
+        return sums.filter { $0.1 != $0.2 }.map { "\($0.0): \($0.1) and not \($0.2)" }
+    }
+
+    @Test("a time goes into the first bucket whose end it does not pass")
+    func sortsDurations() {
+        for (index, bound) in Durations.bounds.enumerated() {
+            #expect(Durations.bucket(bound) == index && Durations.bucket(bound + 1) == index + 1)
+        }
     }
 
     /// The seed of this commit, so that every commit looks where none has looked before.

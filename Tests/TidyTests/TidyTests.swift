@@ -85,14 +85,14 @@ struct TidyTests {
         "HTTP": ["Provenance"],
         "Kafka": ["CRdKafka", "Glibc"],
         "Checksum": ["CXXHash"],
+        "YAML": ["CYAML"],
         "Enrichment": ["Provenance", "Runtime", "Kafka", "Checksum", "Glibc", "Synchronization"],
         "Exchanges": ["Provenance", "Runtime", "Checksum", "CSystem", "Glibc", "Synchronization"],
         "Proxy": ["Provenance", "HTTP", "Runtime", "Exchanges", "Synchronization"],
         "Admin": ["Provenance", "HTTP", "Runtime", "Synchronization"],
         "Sidecar": [
             "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
-            "Admin",
-            "Synchronization",
+            "Admin", "YAML", "Synchronization",
         ],
         "colophon": [
             "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",

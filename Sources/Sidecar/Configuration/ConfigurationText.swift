@@ -1,0 +1,129 @@
+import Kafka
+import Provenance
+
+/// The effective configuration, as it is shown: secrets never are.
+extension Configuration {
+    /// As a YAML file, with where each value comes from; or with what each key is for.
+    package func yaml(isDocumented: Bool = false) -> String {
+        var rows: [(text: String, from: String)] = isDocumented ? Self.preface.map { ($0, "") } : []
+        var section: [String] = []
+        for entry in inSections {
+            let parts = entry.key.name.split(separator: ".").map(String.init)
+            let path = Array(parts.dropLast())
+            let common = zip(section, path).prefix { $0 == $1 }.count
+            if isDocumented, path.isEmpty || common == 0 { rows.append(("", "")) }
+            for depth in common..<path.count { rows.append((indent(depth) + path[depth] + ":", "")) }
+            section = path
+            if isDocumented { rows += Self.comment(entry.key).map { (indent(path.count) + $0, "") } }
+            var from = Self.words(entry.origin)
+            if isDocumented, case .usual = entry.origin { from = "" }
+            rows += self.rows(of: entry.shown, under: indent(path.count) + (parts.last ?? ""), from: from)
+        }
+        let width = min(56, rows.filter { !$0.from.isEmpty }.map(\.text.count).max() ?? 0)
+        return rows.map { row in
+            guard !row.from.isEmpty else { return row.text + "\n" }
+            return row.text + String(repeating: " ", count: max(0, width - row.text.count)) + "  # \(row.from)\n"
+        }.joined()
+    }
+
+    private func rows(of value: SettingValue, under name: String, from: String) -> [(text: String, from: String)] {
+        let inner = String(name.prefix { $0 == " " }) + "  "
+        switch value {
+        case .one(let text): return [("\(name): \(Self.scalar(text))", from)]
+        case .list(let list) where list.isEmpty: return [(name + ": []", from)]
+        case .list(let list): return [(name + ":", from)] + list.map { (inner + "- " + Self.scalar($0), "") }
+        case .map(let pairs) where pairs.isEmpty: return [(name + ": {}", from)]
+        case .map(let pairs):
+            return [(name + ":", from)]
+                + pairs.map { (inner + Self.scalar($0.name) + ": " + Self.scalar($0.value), "") }
+        }
+    }
+
+    private static let preface = [
+        "# The configuration of Colophon: every key, with its default. Remove what you do not change.",
+        "#",
+        "# Each key is also an option of `colophon serve` and a variable (kafka.brokers: --kafka-brokers, COLOPHON_KAFKA_BROKERS);",
+        "# an option wins over the variable, and that over this file. Paths are relative to this file. ${NAME} stands for a variable",
+        "# of the environment, for secrets. Times have units (500ms, 5s, 10m, 24h), sizes too (64KiB, 1MiB, 1GiB).",
+        "# What says \"Changes on reload\" changes on SIGHUP or POST /v1/reload; the others with the next start.",
+        "# `colophon config check FILE` tells everything that is wrong with a file.",
+    ]
+
+    private static let commentWidth = 110
+
+    private static func comment(_ key: SettingKey) -> [String] {
+        var about = key.about.prefix(1).uppercased() + key.about.dropFirst() + "."
+        if let value = key.value, value.contains("|") { about += " \(value)." }
+        if key.isLive { about += " Changes on reload." }
+        var lines = ["#"]
+        for word in about.split(separator: " ") {
+            if lines[lines.count - 1].count + word.count >= commentWidth { lines.append("#") }
+            lines[lines.count - 1] += " " + word
+        }
+        return lines
+    }
+
+    /// `{key: {value, from}}`
+    package var json: JSON {
+        .object(
+            JSONObject(
+                entries.map { entry in
+                    .init(
+                        entry.key.name,
+                        .object(
+                            JSONObject([
+                                .init("value", entry.shown.json), .init("from", .string(Self.words(entry.origin))),
+                            ])))
+                }))
+    }
+
+    /// Keys of one section together, in the order in which sections first come.
+    private var inSections: [Entry] {
+        func section(_ entry: Entry) -> String { String(entry.key.name.prefix { $0 != "." }) }
+        var order: [String] = []
+        for entry in entries where !order.contains(section(entry)) { order.append(section(entry)) }
+        return order.flatMap { name in entries.filter { section($0) == name } }
+    }
+
+    private func indent(_ depth: Int) -> String { String(repeating: "  ", count: depth) }
+
+    private static func words(_ origin: Origin) -> String {
+        switch origin {
+        case .usual: "default"
+        case .file(let path, let line): "\(path.onOneLine):\(line)"
+        case .environment(let name): name
+        case .flag(let spelling): spelling
+        }
+    }
+
+    /// Plain where YAML reads it as it is, and else in quotes.
+    private static func scalar(_ text: String) -> String {
+        let isPlain =
+            !text.isEmpty
+            && text.utf8.enumerated().allSatisfy { index, byte in
+                byte >= 0x61 && byte <= 0x7A || byte >= 0x41 && byte <= 0x5A || byte >= 0x30 && byte <= 0x39
+                    || byte == 0x2F || byte == 0x5F || byte == 0x2E && index > 0
+                    || (byte == 0x2D || byte == 0x3A || byte == 0x2B) && index > 0
+            } && text.utf8.last != 0x3A
+        // Numbers to the base of sixty, to some readers.
+        let isSexagesimal = text.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x3A } && text.utf8.contains(0x3A)
+        return isPlain && !isSexagesimal && text != "null" ? text : JSONWriter.compact.text(.string(text))
+    }
+}
+
+extension Configuration.Entry {
+    /// The value, without what is secret. What stands for a variable is shown as it is written.
+    var shown: SettingValue {
+        let redacted = "(redacted)"
+        func isVariable(_ text: String) -> Bool { text.hasPrefix("${") && text.hasSuffix("}") && text.count > 3 }
+        func hidden(_ text: String) -> String { text.isEmpty || isVariable(text) ? text : redacted }
+        if key.isSecret { return written.mapTexts(hidden) }
+        guard key.shape.isMap, case .map(let pairs) = value, case .map(let written) = written else { return value }
+        return .map(
+            zip(pairs, written).map { pair, written in
+                // What came from a variable may be secret, whatever it is called.
+                let isSecret = KafkaProperties.isSecret(pair.name) || written.value.contains("${")
+                return (pair.name, isSecret ? hidden(written.value) : pair.value)
+            })
+    }
+}

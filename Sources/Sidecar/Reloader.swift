@@ -1,0 +1,101 @@
+import Provenance
+import Runtime
+import Synchronization
+
+/// Loads the configuration anew: what can change while everything runs changes, what cannot is named, and what is wrong changes nothing.
+/// Any thread may ask.
+final class Reloader: Sendable {
+    enum Outcome: Sendable {
+        case loaded(changed: [String], needRestart: [String])
+        case refused([String])
+    }
+
+    private struct State {
+        var configuration: Configuration
+        /// Keys that have other values in the file than those that are in use.
+        var needRestart: [String] = []
+        var failures = 0
+        /// Why the last attempt changed nothing.
+        var problem: String?
+    }
+
+    private let sources: Configuration.Sources
+    private let state: Mutex<State>
+    private let log: EventLog
+    /// Hands the settings to those who follow them.
+    private let adopt: @Sendable (SidecarSettings, _ cause: String) -> Void
+
+    init(
+        _ configuration: Configuration, from sources: Configuration.Sources, _ log: EventLog,
+        adopt: @escaping @Sendable (SidecarSettings, _ cause: String) -> Void
+    ) {
+        self.sources = sources
+        self.log = log
+        self.adopt = adopt
+        state = Mutex(State(configuration: configuration))
+    }
+
+    /// What is in use.
+    var settings: SidecarSettings { state.withLock { $0.configuration.settings } }
+    var needRestart: [String] { state.withLock { $0.needRestart } }
+    var failures: Int { state.withLock { $0.failures } }
+    var problem: String? { state.withLock { $0.problem } }
+
+    /// Pointers are looked at in any case.
+    @discardableResult
+    func reload(cause: String) -> Outcome {
+        let outcome = state.withLock { load(&$0) }
+        switch outcome {
+        case .loaded(let changed, let needRestart):
+            log.write(
+                .info, "reload",
+                [("cause", .string(cause)), ("changed", .array(changed.map(JSON.string)))])
+            if !needRestart.isEmpty {
+                log.write(
+                    .warn, "restart-needed",
+                    [
+                        ("keys", .array(needRestart.map(JSON.string))),
+                        ("advice", .string("these are as they were until the next start")),
+                    ])
+            }
+        case .refused(let problems):
+            log.write(
+                .warn, "reload-refused",
+                [
+                    ("cause", .string(cause)), ("problems", .array(problems.map(JSON.string))),
+                    ("effect", .string("the configuration is as it was")),
+                ])
+        }
+        adopt(settings, cause)
+        return outcome
+    }
+
+    private func load(_ state: inout State) -> Outcome {
+        func refuse(_ problems: [String]) -> Outcome {
+            state.failures += 1
+            state.problem = problems.first
+            return .refused(problems)
+        }
+        do throws(ConfigurationError) {
+            let before = state.configuration
+            let new = try Configuration(sources)
+            let changes = new.changes(since: before)
+            let live = changes.filter { $0.isLive && Self.canChange($0, from: before.settings, to: new.settings) }
+            let merged = try before.adopting(live, from: new)
+            do throws(SidecarError) {
+                try new.settings.check()
+                try merged.settings.check()
+            } catch { return refuse([error.text(new)]) }
+            let rest = changes.filter { key in !live.contains { $0.name == key.name } }
+            state.configuration = merged
+            state.needRestart = rest.map(\.name)
+            state.problem = nil
+            return .loaded(changed: live.map(\.name), needRestart: rest.map(\.name))
+        } catch { return refuse(error.problems) }
+    }
+
+    /// Pointers may lead elsewhere; which variants there are is decided at the start.
+    private static func canChange(_ key: SettingKey, from old: SidecarSettings, to new: SidecarSettings) -> Bool {
+        key.name != "manifest" || old.variants == new.variants
+    }
+}
