@@ -37,6 +37,8 @@ let package = Package(
         // The wire, without sockets.
         .target(name: "HTTP", dependencies: ["Provenance"], swiftSettings: strict),
 
+        .target(name: "Telemetry", swiftSettings: strict),
+
         // Features. None imports another.
         .target(name: "Manifests", dependencies: ["Provenance", "Runtime", "Crypto"], swiftSettings: strict),
         .target(name: "Ledger", dependencies: ["Provenance", "Runtime", "SQLite"], swiftSettings: strict),
@@ -46,14 +48,14 @@ let package = Package(
 
         .target(
             name: "Enrichment", dependencies: ["Provenance", "Runtime", "Kafka", "Checksum"], swiftSettings: strict),
-        .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
+        .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime", "Telemetry"], swiftSettings: strict),
 
         // What `serve` runs: settings, start, supervision, end.
         .target(
             name: "Sidecar",
             dependencies: [
                 "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
-                "Admin", "YAML",
+                "Admin", "YAML", "Telemetry",
             ],
             swiftSettings: strict),
 

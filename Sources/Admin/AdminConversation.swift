@@ -14,6 +14,8 @@ struct AdminConversation {
 
     /// What is still to be written.
     private(set) var output: [UInt8] = []
+    /// What was answered; nil while nothing is.
+    private(set) var status: Int?
     private var state = State.head
     private var input: [UInt8] = []
     private var scanned = 0
@@ -178,6 +180,7 @@ struct AdminConversation {
 
     mutating func answer(_ response: AdminResponse, isHEAD: Bool = false) {
         state = .answered
+        status = response.status
         body = []
         var head = "HTTP/1.1 \(response.status) \(Self.reason(response.status))\r\n"
         if response.status != 204 {

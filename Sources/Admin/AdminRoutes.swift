@@ -1,4 +1,5 @@
 import Provenance
+import Telemetry
 
 /// A request to the admin listener, as far as routes need it.
 package struct AdminRequest: Sendable {
@@ -85,16 +86,19 @@ package struct AdminRoutes: Sendable {
     private let takesLines: Bool
     private let readiness: @Sendable () -> Readiness
     private let status: @Sendable () -> JSON
+    /// In the format of OpenMetrics.
+    private let metrics: @Sendable () -> [UInt8]
 
     package init(
         token: @escaping @Sendable () -> String, takesLines: Bool = false,
         readiness: @escaping @Sendable () -> Readiness,
-        status: @escaping @Sendable () -> JSON
+        status: @escaping @Sendable () -> JSON, metrics: @escaping @Sendable () -> [UInt8]
     ) {
         currentToken = token
         self.takesLines = takesLines
         self.readiness = readiness
         self.status = status
+        self.metrics = metrics
     }
 
     /// What comes of a request whose head has been read.
@@ -158,6 +162,10 @@ package struct AdminRoutes: Sendable {
                 let readiness = readiness()
                 return .json(readiness.isReady ? 200 : 503, readiness.report)
             }
+        case "/metrics":
+            return onlyGET(request) {
+                AdminResponse(status: 200, contentType: MetricsPage.contentType, body: metrics())
+            }
         case "/v1/status":
             return onlyGET(request) { .json(200, status()) }
         case "/v1/logs":
@@ -169,7 +177,8 @@ package struct AdminRoutes: Sendable {
                 fields: takesLines ? [("Allow", "POST")] : [])
         default:
             return .problem(
-                404, "Not Found", "there is no \(request.path.onOneLine): try /healthz, /readyz, /v1/status or /v1/logs"
+                404, "Not Found",
+                "there is no \(request.path.onOneLine): try /healthz, /readyz, /metrics, /v1/status or /v1/logs"
             )
         }
     }

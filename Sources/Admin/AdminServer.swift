@@ -5,6 +5,7 @@ import Synchronization
 /// Serves the admin listener on a thread of its own: few connections, short ones, and none of them in the way of the data plane.
 package final class AdminServer: Sendable {
     private let routes: AdminRoutes
+    private let counters: AdminCounters
     /// Takes the lines of a body; what came of them is told to `finish`, from any thread, by the number that goes with them.
     private let takeLines: @Sendable ([UInt8], UInt64) -> Void
     private let finished = Mutex<[(number: UInt64, response: AdminResponse)]>([])
@@ -21,9 +22,11 @@ package final class AdminServer: Sendable {
     private static let patience: Int64 = 20_000_000
 
     package init(
-        _ routes: AdminRoutes, takeLines: @escaping @Sendable ([UInt8], UInt64) -> Void = { _, _ in }
+        _ routes: AdminRoutes, _ counters: AdminCounters,
+        takeLines: @escaping @Sendable ([UInt8], UInt64) -> Void = { _, _ in }
     ) throws(SystemError) {
         self.routes = routes
+        self.counters = counters
         self.takeLines = takeLines
         wake = try Wake()
     }
@@ -60,7 +63,10 @@ package final class AdminServer: Sendable {
                 }
             }
             let now = network.monotonic()
-            for client in clients.values where client.deadline <= now { close(client, &network, &clients) }
+            for client in clients.values where client.deadline <= now {
+                if !client.isEnding { counters.countTimeout() }
+                close(client, &network, &clients)
+            }
         }
         // What is on the disk already is said to be.
         writeFinished(&network, &clients)
@@ -94,6 +100,7 @@ package final class AdminServer: Sendable {
             // Those who came and said nothing must not keep others out.
             if clients.count >= Self.connectionLimit, let oldest = clients.values.min(by: { $0.deadline < $1.deadline })
             {
+                if !oldest.isEnding { counters.countCrowdedOut() }
                 close(oldest, &network, &clients)
             }
             guard network.watch(descriptor, token: UInt64(descriptor) + 2) else {
@@ -176,6 +183,7 @@ package final class AdminServer: Sendable {
         guard client.conversation.hasAnswered, !client.isEnding else { return }
         // The client closes when it has read everything; until then its connection is left alone.
         client.isEnding = true
+        if let status = client.conversation.status { counters.count(status: status) }
         network.finishSending(client.descriptor)
     }
 

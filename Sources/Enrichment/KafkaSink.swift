@@ -18,6 +18,7 @@ package final class KafkaSink: RecordSink {
     package private(set) var problem: String?
     /// What the client told of itself the last time.
     private(set) var figures: ClientFigures?
+    private(set) var errors: [(name: String, count: UInt64)] = []
     /// What made the client useless, until another one is made.
     private(set) var fatal: KafkaError?
 
@@ -89,6 +90,14 @@ package final class KafkaSink: RecordSink {
 
     private func note(_ reason: String, _ name: String) { problem = "\(reason) (\(name))" }
 
+    private func count(_ name: String) {
+        guard let index = errors.firstIndex(where: { $0.name == name }) else {
+            errors.append((name, 1))
+            return
+        }
+        errors[index].count += 1
+    }
+
     /// Tells what came of records. True when the client is beyond use, and nothing that is on its way will be told of.
     func takeEvents(_ body: (_ token: UInt, _ outcome: Arrival) -> Void) -> Bool {
         wake.clear()
@@ -102,11 +111,13 @@ package final class KafkaSink: RecordSink {
                     body(token, .arrived)
                 } else {
                     note(KafkaError.reason(code), KafkaError.name(code))
+                    count(KafkaError.name(code))
                     let isRefused = KafkaError.refusesRecord(code)
                     body(token, isRefused ? .refused(reason: Self.words(code)) : .failed)
                 }
             case .statistics(let text): if let told = ClientFigures(text) { figures = told.after(figures) }
             case .failed(let error):
+                count(error.name)
                 // That nobody is there is less than why.
                 if problem == nil || !error.isGeneral { note(error.reason, error.name) }
                 if error.isFatal {

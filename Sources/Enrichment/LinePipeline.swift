@@ -23,6 +23,7 @@ package final class LinePipeline {
     private var quietUntil: Int64 = 0
     private var remindAt: Int64 = 0
     private var lastLines: UInt64 = 0
+    private var lag = LineLag()
     /// Nothing is sent before: there was no room for a dead letter.
     private var heldUntil: Int64 = 0
     package private(set) var delivered: UInt64 = 0
@@ -166,7 +167,11 @@ package final class LinePipeline {
         figures.dead = dead
         figures.waiting = waiting
         figures.onTheirWay = intake.delivery.onTheirWay
+        figures.waitingSince = lag.note(
+            come: delivered + dead + UInt64(clamping: waiting), gone: delivered + dead, now: Clock.monotonic())
+        figures.deliveryErrors = sink.errors
         figures.spoolBytes = intake.spool.bytes
+        figures.spoolLimit = intake.spool.limit
         figures.spoolFailures = intake.spool.news.failures
         figures.lostRecords = intake.spool.news.lost
         figures.outsideWindow = intake.outsideWindow

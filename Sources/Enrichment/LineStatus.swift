@@ -16,6 +16,11 @@ package final class LineStatus: Sendable {
         package var outsideWindow: UInt64 = 0
         package var ledgerFailures: UInt64 = 0
         package var client: ClientFigures?
+        /// How often brokers, or the client, refused or failed, by the name of the error.
+        package var deliveryErrors: [(name: String, count: UInt64)] = []
+        /// Since when the oldest line waits that has not arrived, on the monotonic clock; nil where none does.
+        package var waitingSince: Int64?
+        package var spoolLimit = 0
         package var problem: String?
         package var spoolProblem: String?
         package var deadLetterProblem: String?

@@ -45,6 +45,9 @@ protocol RecordSink: AnyObject {
     /// What the client behind it tells of itself; nil where there is none, or it has not yet.
     var figures: ClientFigures? { get }
 
+    /// How often something went wrong, by its name.
+    var errors: [(name: String, count: UInt64)] { get }
+
     /// Whether it must end, because somebody else does its work.
     var isOver: Bool { get }
 }
@@ -55,6 +58,7 @@ extension RecordSink {
     var isSettled: Bool { true }
     var isOver: Bool { false }
     var figures: ClientFigures? { nil }
+    var errors: [(name: String, count: UInt64)] { [] }
     var mayStillRead: Bool { false }
 }
 

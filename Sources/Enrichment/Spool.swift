@@ -59,6 +59,8 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
 
     /// How many bytes the spool takes on the disk, with those that are to be written.
     package var bytes: Int { segmentBytes + unsynced.count }
+    /// How many it may take.
+    var limit: Int { settings.bytes }
 
     /// How much of the spool some may fill. Who can wait leaves room for those who cannot.
     package enum Share {

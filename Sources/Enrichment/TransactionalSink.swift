@@ -41,6 +41,7 @@ package final class TransactionalSink: RecordSink {
     package var problem: String? { own ?? sink.problem }
     var isBroken: Bool { isOver }
     var figures: ClientFigures? { sink.figures }
+    var errors: [(name: String, count: UInt64)] { sink.errors }
     var failureEvent: String { sink.failureEvent }
     var recoveryEvent: String { sink.recoveryEvent }
     var wakeAt: Int64? {

@@ -91,6 +91,12 @@ package final class WorkerCounters: Sendable {
         package let claims: [UInt64]
         /// From the request's having been sent until the head of the response came.
         package let upstream: Durations
+
+        package static func + (left: OfVariant, right: OfVariant) -> OfVariant {
+            OfVariant(
+                statuses: zip(left.statuses, right.statuses).map { $0 + $1 },
+                claims: zip(left.claims, right.claims).map { $0 + $1 }, upstream: left.upstream + right.upstream)
+        }
     }
 
     package func ofVariant(_ index: Int) -> OfVariant {

@@ -11,6 +11,14 @@ import Synchronization
 ///
 /// Used by one thread at a time: by the one that starts the sidecar, then by the loader's own. Others read `states`.
 final class ActivationLoader: @unchecked Sendable {
+    /// What asked for a manifest, as the ledger and the log have it.
+    enum Cause: String, Sendable, CaseIterable {
+        case start
+        case pointer
+        case signal
+        case api
+    }
+
     /// What is known of one variant, for those who report it.
     struct State: Sendable {
         let variant: String
@@ -65,7 +73,8 @@ final class ActivationLoader: @unchecked Sendable {
     /// The ledger's revision tells only of what others wrote.
     private var hasAdded = false
     private let shared: Mutex<[State]>
-    private let activations = Atomic<Int>(0)
+    private let activations = Mutex<[Cause: Int]>([:])
+    private let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
     private let isStopping = Atomic<Bool>(false)
     private let orders = Mutex(Orders())
@@ -75,7 +84,7 @@ final class ActivationLoader: @unchecked Sendable {
     private struct Orders {
         var settings: SidecarSettings?
         /// Who asked that the pointers be looked at; nil when nobody did.
-        var cause: String?
+        var cause: Cause?
     }
 
     init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog) throws(SystemError) {
@@ -91,7 +100,10 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     var states: [State] { shared.withLock { $0 } }
-    var activationCount: Int { activations.load(ordering: .relaxed) }
+    var activationsByCause: [Cause: Int] { activations.withLock { $0 } }
+    var activationCount: Int { activations.withLock { $0.values.reduce(0, +) } }
+    /// How often a pointer was found to name what was active already.
+    var confirmations: Int { confirmed.load(ordering: .relaxed) }
     var failureCount: Int { failures.load(ordering: .relaxed) }
 
     // MARK: - Start
@@ -99,7 +111,7 @@ final class ActivationLoader: @unchecked Sendable {
     /// Loads every variant's manifest before anything is served. Throws when one cannot be loaded and none is optional.
     func loadFirst() throws(SidecarError) {
         for index in states.indices {
-            load(index, cause: "start")
+            load(index, cause: .start)
             let state = states[index]
             if state.manifest == nil, let problem = state.problem, state.isNotRecorded {
                 throw .notRecorded(reason: problem)
@@ -148,7 +160,7 @@ final class ActivationLoader: @unchecked Sendable {
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
                 let isDue = cause != nil || watches[index].hasChanged() || states[index].problem != nil
-                if isDue { load(index, cause: cause ?? "pointer") }
+                if isDue { load(index, cause: cause ?? .pointer) }
             }
             // What others have added to the ledger since, an upstream may name.
             if loadKnown() { board?.publish(table()) }
@@ -162,7 +174,7 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// Has the pointers looked at, by these settings. Any thread may ask.
-    func reload(_ settings: SidecarSettings, cause: String) {
+    func reload(_ settings: SidecarSettings, cause: Cause) {
         orders.withLock {
             $0.settings = settings
             $0.cause = cause
@@ -170,7 +182,7 @@ final class ActivationLoader: @unchecked Sendable {
         wake.signal()
     }
 
-    private func takeOrders() -> String? {
+    private func takeOrders() -> Cause? {
         let orders = orders.withLock { orders in
             defer { orders = Orders() }
             return orders
@@ -188,7 +200,7 @@ final class ActivationLoader: @unchecked Sendable {
 
     // MARK: - Loading
 
-    private func load(_ index: Int, cause: String) {
+    private func load(_ index: Int, cause: Cause) {
         let state = states[index]
         watches[index].remember()
         do throws(LoadFailure) {
@@ -225,7 +237,7 @@ final class ActivationLoader: @unchecked Sendable {
                 $0.problem = error.reason
                 $0.isNotRecorded = error.isOfLedger
             }
-            guard cause != "start" || settings.manifestOptional else { return }
+            guard cause != .start || settings.manifestOptional else { return }
             log.write(
                 .warn, "reload-failed",
                 [
@@ -276,7 +288,7 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// Writes the activation to the ledger, unless it is already the active one there.
-    private func record(_ file: ManifestFile, _ state: State, cause: String) throws(LoadFailure) -> Recorded {
+    private func record(_ file: ManifestFile, _ state: State, cause: Cause) throws(LoadFailure) -> Recorded {
         let now = Clock.now()
         guard ledger.isInPlace else {
             throw LoadFailure(
@@ -295,7 +307,7 @@ final class ActivationLoader: @unchecked Sendable {
                 return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
             }
             let since = try ledger.activate(
-                file.manifest.digest, variant: state.variant, at: now, cause: cause, actor: nil,
+                file.manifest.digest, variant: state.variant, at: now, cause: cause.rawValue, actor: nil,
                 instance: settings.instance)
             return Recorded(since: since, isFirst: last == nil, isKnown: false)
         } catch {
@@ -304,11 +316,11 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     private func activate(
-        _ index: Int, _ file: ManifestFile, _ stamp: Stamp, _ recorded: Recorded, cause: String
+        _ index: Int, _ file: ManifestFile, _ stamp: Stamp, _ recorded: Recorded, cause: Cause
     ) {
         lastSerial += 1
         let serial = lastSerial
-        activations.add(1, ordering: .relaxed)
+        activations.withLock { $0[cause, default: 0] += 1 }
         let before = states[index].manifest
         let settle = settings.settle
         change(index) { state in
@@ -329,7 +341,7 @@ final class ActivationLoader: @unchecked Sendable {
             [
                 ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
                 ("manifest_sha256", .string(file.manifest.digest.hex)),
-                ("previous", .optional(before?.version)), ("cause", .string(cause)),
+                ("previous", .optional(before?.version)), ("cause", .string(cause.rawValue)),
                 ("file", .string(file.path)), ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
             ])
     }
@@ -337,6 +349,7 @@ final class ActivationLoader: @unchecked Sendable {
     /// The pointer names what is active, perhaps again: then the model server may have followed it elsewhere meanwhile, and comes
     /// back as after an activation.
     private func confirm(_ index: Int, _ file: ManifestFile) {
+        confirmed.add(1, ordering: .relaxed)
         guard !states[index].isCurrent || states[index].problem != nil else { return }
         lastSerial += 1
         let serial = lastSerial

@@ -14,6 +14,7 @@ final class Reloader: Sendable {
         var configuration: Configuration
         /// Keys that have other values in the file than those that are in use.
         var needRestart: [String] = []
+        var successes = 0
         var failures = 0
         /// Why the last attempt changed nothing.
         var problem: String?
@@ -23,11 +24,11 @@ final class Reloader: Sendable {
     private let state: Mutex<State>
     private let log: EventLog
     /// Hands the settings to those who follow them.
-    private let adopt: @Sendable (SidecarSettings, _ cause: String) -> Void
+    private let adopt: @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause) -> Void
 
     init(
         _ configuration: Configuration, from sources: Configuration.Sources, _ log: EventLog,
-        adopt: @escaping @Sendable (SidecarSettings, _ cause: String) -> Void
+        adopt: @escaping @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause) -> Void
     ) {
         self.sources = sources
         self.log = log
@@ -38,18 +39,19 @@ final class Reloader: Sendable {
     /// What is in use.
     var settings: SidecarSettings { state.withLock { $0.configuration.settings } }
     var needRestart: [String] { state.withLock { $0.needRestart } }
+    var successes: Int { state.withLock { $0.successes } }
     var failures: Int { state.withLock { $0.failures } }
     var problem: String? { state.withLock { $0.problem } }
 
     /// Pointers are looked at in any case.
     @discardableResult
-    func reload(cause: String) -> Outcome {
+    func reload(cause: ActivationLoader.Cause) -> Outcome {
         let outcome = state.withLock { load(&$0) }
         switch outcome {
         case .loaded(let changed, let needRestart):
             log.write(
                 .info, "reload",
-                [("cause", .string(cause)), ("changed", .array(changed.map(JSON.string)))])
+                [("cause", .string(cause.rawValue)), ("changed", .array(changed.map(JSON.string)))])
             if !needRestart.isEmpty {
                 log.write(
                     .warn, "restart-needed",
@@ -62,7 +64,7 @@ final class Reloader: Sendable {
             log.write(
                 .warn, "reload-refused",
                 [
-                    ("cause", .string(cause)), ("problems", .array(problems.map(JSON.string))),
+                    ("cause", .string(cause.rawValue)), ("problems", .array(problems.map(JSON.string))),
                     ("effect", .string("the configuration is as it was")),
                 ])
         }
@@ -90,6 +92,7 @@ final class Reloader: Sendable {
             state.configuration = merged
             state.needRestart = rest.map(\.name)
             state.problem = nil
+            state.successes += 1
             return .loaded(changed: live.map(\.name), needRestart: rest.map(\.name))
         } catch { return refuse(error.problems) }
     }

@@ -209,7 +209,7 @@ package struct Sidecar: ~Copyable {
         let routes = AdminRoutes(
             token: { [reloader] in reloader.settings.adminToken }, takesLines: posted != nil,
             readiness: { report.readiness() },
-            status: { report.status() })
+            status: { report.status() }, metrics: { report.metrics() })
         let server = try makeServer(routes)
         loader.attach(fleet.board)
         let loader = loader
@@ -240,7 +240,7 @@ package struct Sidecar: ~Copyable {
         let box = posted
         let holder = ServerHolder()
         let server = try Self.system { () throws(SystemError) in
-            try AdminServer(routes) { lines, number in
+            try AdminServer(routes, report.adminCounters) { lines, number in
                 guard let server = holder.server else { return }
                 guard let box else { return }
                 box.put(lines) { outcome in server.finish(number, Self.response(outcome)) }
@@ -309,7 +309,7 @@ package struct Sidecar: ~Copyable {
             while let signal = signals.next() {
                 switch signal {
                 case .hangup:
-                    reloader.reload(cause: "signal")
+                    reloader.reload(cause: .signal)
                     reopenAccessLog()
                 case .terminate:
                     // Asked a second time, it ends at once; but not by the echo of the first, which some tools send along.

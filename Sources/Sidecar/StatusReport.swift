@@ -7,14 +7,15 @@ import Runtime
 
 /// What `/readyz` and `/v1/status` say. Any thread may ask.
 struct StatusReport: Sendable {
-    private let settings: SidecarSettings
-    private let proxy: ProxySettings
-    private let loader: ActivationLoader
-    private let fleet: WorkerFleet
-    private let lines: LineService?
-    private let exchanges: ExchangeMemory?
-    private let reloader: Reloader
-    private let started = Clock.now()
+    let settings: SidecarSettings
+    let proxy: ProxySettings
+    let loader: ActivationLoader
+    let fleet: WorkerFleet
+    let lines: LineService?
+    let exchanges: ExchangeMemory?
+    let reloader: Reloader
+    let adminCounters = AdminCounters()
+    let started = Clock.now()
 
     init(
         _ settings: SidecarSettings, _ proxy: ProxySettings, loader: ActivationLoader, fleet: WorkerFleet,

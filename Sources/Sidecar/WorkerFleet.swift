@@ -159,18 +159,31 @@ final class WorkerFleet: Sendable {
         private let values: [UInt64]
         let clients: Int
         let upstreams: Int
+        let inFlight: Int
+        private let faults: [UInt64]
 
         init(_ counters: [WorkerCounters]) {
             values = WorkerCounters.Counter.allCases.map { counter in counters.reduce(0) { $0 + $1[counter] } }
             clients = counters.reduce(0) { $0 + $1.clients }
             upstreams = counters.reduce(0) { $0 + $1.upstreams }
+            inFlight = counters.reduce(0) { $0 + $1.inFlight }
+            faults = Fault.Kind.allCases.map { fault in counters.reduce(0) { $0 + $1.count(of: fault) } }
         }
 
         subscript(counter: WorkerCounters.Counter) -> UInt64 { values[counter.rawValue] }
+
+        func count(of fault: Fault.Kind) -> UInt64 { faults[fault.rawValue] }
     }
 
     var totals: Totals { Totals(counters) }
     var perWorker: [Totals] { counters.map { Totals([$0]) } }
+
+    /// What is known of one variant, by all workers.
+    func ofVariant(_ index: Int) -> WorkerCounters.OfVariant {
+        counters.dropFirst().reduce(counters[0].ofVariant(index)) { $0 + $1.ofVariant(index) }
+    }
+
+    var overhead: Durations { counters.dropFirst().reduce(counters[0].overhead) { $0 + $1.overhead } }
 
     func state(ofUpstream index: Int) -> UpstreamState { control.state(ofUpstream: index) }
 

@@ -7,7 +7,7 @@ import Testing
 struct ServingTests {
     @Test(
         "clients, servers and operators get what they were promised",
-        arguments: ["stamping", "exchanges", "operation", "clients", "records", "configured"])
+        arguments: ["stamping", "exchanges", "operation", "clients", "records", "configured", "observed"])
     func serves(script: String) {
         let python = Program.root + "/.venv/bin/python3"
         let result = Program.run(

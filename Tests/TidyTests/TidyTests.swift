@@ -89,10 +89,11 @@ struct TidyTests {
         "Enrichment": ["Provenance", "Runtime", "Kafka", "Checksum", "Glibc", "Synchronization"],
         "Exchanges": ["Provenance", "Runtime", "Checksum", "CSystem", "Glibc", "Synchronization"],
         "Proxy": ["Provenance", "HTTP", "Runtime", "Exchanges", "Synchronization"],
-        "Admin": ["Provenance", "HTTP", "Runtime", "Synchronization"],
+        "Telemetry": [],
+        "Admin": ["Provenance", "HTTP", "Runtime", "Telemetry", "Synchronization"],
         "Sidecar": [
             "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
-            "Admin", "YAML", "Synchronization",
+            "Admin", "YAML", "Telemetry", "Synchronization",
         ],
         "colophon": [
             "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",
