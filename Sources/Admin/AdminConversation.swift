@@ -12,6 +12,12 @@ struct AdminConversation {
         case answered
     }
 
+    /// What somebody else is to answer.
+    enum Handed {
+        case lines([UInt8])
+        case question(AdminQuestion)
+    }
+
     /// What is still to be written.
     private(set) var output: [UInt8] = []
     /// What was answered; nil while nothing is.
@@ -20,8 +26,12 @@ struct AdminConversation {
     private var input: [UInt8] = []
     private var scanned = 0
     private var chunks = ChunkedBody()
-    /// The lines that were posted, as far as they have come.
+    /// The body, as far as it has come, and what it is to be.
     private var body: [UInt8] = []
+    private var purpose = AdminRoute.Body.none
+    private var isHEAD = false
+    /// What the client has already.
+    private var known: String?
 
     var hasAnswered: Bool { if case .answered = state { true } else { false } }
     /// How much of a body is held.
@@ -30,15 +40,17 @@ struct AdminConversation {
     private static let headLimit = 16 << 10
     private static let fieldLimit = 100
     static let bodyLimit = 4 << 20
+    /// Of a body that is no lines.
+    static let objectLimit = 1 << 20
     /// Each line takes more room than its bytes.
     static let lineLimit = 50_000
     private static let names = FieldNames([
         ("authorization", .authorization), ("content-type", .contentType), ("content-encoding", .contentEncoding),
-        ("origin", .origin), ("expect", .expect),
+        ("origin", .origin), ("expect", .expect), ("if-none-match", .ifNoneMatch),
     ])
 
-    /// Takes what was read; answers as soon as all of the request is there. The lines of a whole body are handed to the caller.
-    mutating func read(_ bytes: [UInt8], _ routes: AdminRoutes) -> [UInt8]? {
+    /// Takes what was read; answers as soon as all of the request is there, or hands it to the caller, who does.
+    mutating func read(_ bytes: [UInt8], _ routes: AdminRoutes) -> Handed? {
         switch state {
         case .head:
             input += bytes
@@ -48,33 +60,45 @@ struct AdminConversation {
         }
     }
 
-    private mutating func readHead(_ routes: AdminRoutes) -> [UInt8]? {
+    private mutating func readHead(_ routes: AdminRoutes) -> Handed? {
         var scanned = scanned
         let result = HeadScanner.scan(input.span.bytes, scanned: &scanned)
         self.scanned = scanned
         switch result {
         case .incomplete:
-            if input.count > Self.headLimit {
-                answer(.problem(431, "Request Header Fields Too Large", "the head is too large"))
-            }
+            if input.count > Self.headLimit { answer(Self.headTooLarge) }
             return nil
         case .malformed(let fault):
             answer(Self.problem(fault))
             return nil
-        case .complete(let length): return take(length, routes)
+        case .complete(let length):
+            guard length <= Self.headLimit else {
+                answer(Self.headTooLarge)
+                return nil
+            }
+            return take(length, routes)
         }
     }
 
-    private mutating func take(_ length: Int, _ routes: AdminRoutes) -> [UInt8]? {
+    private static var headTooLarge: AdminResponse {
+        .problem(431, "the head has more than \(headLimit >> 10) KiB")
+    }
+
+    private mutating func take(_ length: Int, _ routes: AdminRoutes) -> Handed? {
         var fields = FieldList(limit: Self.fieldLimit)
         let input = input
         switch RequestHead.parse(input.span.bytes.extracting(0..<length), names: Self.names, into: &fields) {
         case .failure(let fault): answer(Self.problem(fault))
         case .success(let head):
             let (request, awaitsContinue) = request(head, fields)
+            isHEAD = head.method == .head
             switch routes.outcome(of: request) {
-            case .answer(let response): answer(response, isHEAD: head.method == .head)
-            case .takesLines:
+            case .answer(let response): answer(response)
+            case .question(let question):
+                state = .handedOver
+                return .question(question)
+            case .body(let purpose):
+                self.purpose = purpose
                 guard begin(head.framing) else { break }
                 if awaitsContinue, input.count == length { output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8) }
                 return readBody(Array(input[length...]))
@@ -83,9 +107,11 @@ struct AdminConversation {
         return nil
     }
 
-    private func request(_ head: RequestHead, _ fields: borrowing FieldList) -> (AdminRequest, awaitsContinue: Bool) {
+    private mutating func request(_ head: RequestHead, _ fields: borrowing FieldList) -> (
+        AdminRequest, awaitsContinue: Bool
+    ) {
         let method = text(WireRange(start: 0, end: head.target.start)).split(separator: " ").first ?? ""
-        let path = text(head.target).split(separator: "?", omittingEmptySubsequences: false).first ?? ""
+        let target = text(head.target).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         var token: String?
         var origin: String?
         var (type, encoding) = ("", "")
@@ -99,12 +125,15 @@ struct AdminConversation {
                 type = word.lowercased().filter { $0 != " " }
             case .contentEncoding: encoding = value.lowercased()
             case .origin: origin = value
+            case .ifNoneMatch: known = value
             case .expect: awaitsContinue = value.lowercased() == "100-continue"
             default: break
             }
         }
         let request = AdminRequest(
-            method: String(method), path: String(path), token: token, contentType: type, contentEncoding: encoding,
+            method: String(method), path: String(target.first ?? ""),
+            query: target.count == 2 ? String(target[1]) : "", token: token, contentType: type,
+            contentEncoding: encoding,
             host: text(head.host), origin: origin)
         return (request, awaitsContinue)
     }
@@ -114,7 +143,7 @@ struct AdminConversation {
     private mutating func begin(_ framing: BodyFraming) -> Bool {
         switch framing {
         case .length(let count):
-            guard count <= Self.bodyLimit else {
+            guard count <= limit else {
                 tooLarge()
                 return false
             }
@@ -125,15 +154,21 @@ struct AdminConversation {
         return true
     }
 
+    private var limit: Int { if case .lines = purpose { Self.bodyLimit } else { Self.objectLimit } }
+
     private mutating func tooLarge() {
-        answer(
-            .problem(
-                413, "Content Too Large",
-                "a body has at most \(Self.bodyLimit) bytes and \(Self.lineLimit) lines: send several, one after the other"
-            ))
+        if case .lines = purpose {
+            answer(
+                .problem(
+                    413,
+                    "a body has at most \(Self.bodyLimit) bytes and \(Self.lineLimit) lines: send several, one after the other"
+                ))
+        } else {
+            answer(.problem(413, "a body has at most \(Self.objectLimit >> 20) MiB"))
+        }
     }
 
-    private mutating func readBody(_ bytes: [UInt8]) -> [UInt8]? {
+    private mutating func readBody(_ bytes: [UInt8]) -> Handed? {
         switch state {
         case .length(let wanted):
             body += bytes.prefix(wanted - body.count)
@@ -149,7 +184,7 @@ struct AdminConversation {
                     guard !payload.isEmpty else { return chunks.isAtTrailers ? whole() : nil }
                     body += bytes[payload]
                     cursor = payload.upperBound
-                    guard body.count <= Self.bodyLimit else {
+                    guard body.count <= limit else {
                         tooLarge()
                         return nil
                     }
@@ -159,54 +194,66 @@ struct AdminConversation {
         }
     }
 
-    private mutating func whole() -> [UInt8]? {
-        let lines = body.reduce(0) { $0 + ($1 == 0x0A ? 1 : 0) }
-        guard lines <= Self.lineLimit else {
-            tooLarge()
+    private mutating func whole() -> Handed? {
+        defer { body = [] }
+        switch purpose {
+        case .none: return nil
+        case .lines:
+            let lines = body.reduce(0) { $0 + ($1 == 0x0A ? 1 : 0) }
+            guard lines <= Self.lineLimit else {
+                tooLarge()
+                return nil
+            }
+            state = .handedOver
+            return .lines(body)
+        case .object(_, let read):
+            do throws(AdminRefusal) {
+                let question = try read(try object())
+                state = .handedOver
+                return .question(question)
+            } catch { answer(.problem(error.status, error.detail)) }
             return nil
         }
-        state = .handedOver
-        defer { body = [] }
-        return body
+    }
+
+    private func object() throws(AdminRefusal) -> JSONObject {
+        guard !body.isEmpty else { throw AdminRefusal(400, "the body is empty: send a JSON object, {} at least") }
+        let document: JSON
+        do { document = try JSONParser.parse(body) } catch { throw AdminRefusal(400, "the body is no JSON: \(error)") }
+        guard case .object(let object) = document else { throw AdminRefusal(422, "the body is a JSON object") }
+        return object
     }
 
     private func text(_ range: WireRange) -> String {
         String(decoding: input[Int(range.start)..<Int(range.end)], as: UTF8.self)
     }
 
-    private static func problem(_ fault: HeadFault) -> AdminResponse {
-        .problem(fault.status, "Bad Request", "\(fault.reason)")
-    }
+    private static func problem(_ fault: HeadFault) -> AdminResponse { .problem(fault.status, "\(fault.reason)") }
 
-    mutating func answer(_ response: AdminResponse, isHEAD: Bool = false) {
+    mutating func answer(_ full: AdminResponse) {
         state = .answered
-        status = response.status
         body = []
-        var head = "HTTP/1.1 \(response.status) \(Self.reason(response.status))\r\n"
-        if response.status != 204 {
+        var response = full
+        let tag = full.fields.first { $0.name == "ETag" }?.value
+        if full.status == 200, let tag, let known, Self.has(known, tag) {
+            response = AdminResponse(status: 304, contentType: "", body: [], fields: full.fields)
+        }
+        status = response.status
+        var head = "HTTP/1.1 \(response.status) \(AdminResponse.title(response.status))\r\n"
+        if !response.contentType.isEmpty {
             head += "Content-Type: \(response.contentType)\r\nContent-Length: \(response.body.count)\r\n"
         }
-        head += "Cache-Control: no-store\r\nConnection: close\r\n"
+        // What has a tag may be kept, and is asked for again; it is for whoever asked alone.
+        head += "Cache-Control: \(tag == nil ? "no-store" : "private, no-cache")\r\nConnection: close\r\n"
         for field in response.fields { head += "\(field.name): \(field.value)\r\n" }
         output += Array((head + "\r\n").utf8) + (isHEAD ? [] : response.body)
     }
 
-    private static func reason(_ status: Int) -> String {
-        switch status {
-        case 200: "OK"
-        case 204: "No Content"
-        case 400: "Bad Request"
-        case 401: "Unauthorized"
-        case 403: "Forbidden"
-        case 404: "Not Found"
-        case 405: "Method Not Allowed"
-        case 413: "Content Too Large"
-        case 415: "Unsupported Media Type"
-        case 431: "Request Header Fields Too Large"
-        case 503: "Service Unavailable"
-        case 501: "Not Implemented"
-        case 505: "HTTP Version Not Supported"
-        default: "Error"
+    /// Whether a list of tags has this one (RFC 9110 section 13.1.2): weak ones count.
+    private static func has(_ list: String, _ tag: String) -> Bool {
+        list.split(separator: ",").contains { entry in
+            let entry = entry.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" }
+            return entry == "*" || entry == tag || entry == "W/" + tag
         }
     }
 

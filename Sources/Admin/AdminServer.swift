@@ -6,8 +6,9 @@ import Synchronization
 package final class AdminServer: Sendable {
     private let routes: AdminRoutes
     private let counters: AdminCounters
-    /// Takes the lines of a body; what came of them is told to `finish`, from any thread, by the number that goes with them.
+    /// Takes the lines of a body, or a question; what came of it is told to `finish`, from any thread, by the number that goes with it.
     private let takeLines: @Sendable ([UInt8], UInt64) -> Void
+    private let ask: @Sendable (AdminQuestion, UInt64) -> Void
     private let finished = Mutex<[(number: UInt64, response: AdminResponse)]>([])
     private let wake: Wake
     private let isStopping = Atomic<Bool>(false)
@@ -20,14 +21,18 @@ package final class AdminServer: Sendable {
     private static let heldLimit = 16 << 20
     /// For a connection from its beginning to its end, in microseconds.
     private static let patience: Int64 = 20_000_000
+    /// The same where somebody else answers.
+    private static let patienceWithOthers: Int64 = 600_000_000
 
     package init(
         _ routes: AdminRoutes, _ counters: AdminCounters,
-        takeLines: @escaping @Sendable ([UInt8], UInt64) -> Void = { _, _ in }
+        takeLines: @escaping @Sendable ([UInt8], UInt64) -> Void,
+        ask: @escaping @Sendable (AdminQuestion, UInt64) -> Void
     ) throws(SystemError) {
         self.routes = routes
         self.counters = counters
         self.takeLines = takeLines
+        self.ask = ask
         wake = try Wake()
     }
 
@@ -77,7 +82,7 @@ package final class AdminServer: Sendable {
         let descriptor: Int32
         /// Never used twice, unlike descriptors.
         let number: UInt64
-        let deadline: Int64
+        var deadline: Int64
         var conversation = AdminConversation()
         var isEnding = false
         /// Its lines are with somebody else, who will tell what came of them.
@@ -98,7 +103,8 @@ package final class AdminServer: Sendable {
             let descriptor = network.accept(listener, from: &peer)
             guard descriptor >= 0 else { return }
             // Those who came and said nothing must not keep others out.
-            if clients.count >= Self.connectionLimit, let oldest = clients.values.min(by: { $0.deadline < $1.deadline })
+            if clients.count >= Self.connectionLimit,
+                let oldest = clients.values.filter({ !$0.isWaiting }).min(by: { $0.deadline < $1.deadline })
             {
                 if !oldest.isEnding { counters.countCrowdedOut() }
                 close(oldest, &network, &clients)
@@ -119,7 +125,7 @@ package final class AdminServer: Sendable {
             if isFull(clients, besides: client) {
                 client.conversation.answer(
                     .problem(
-                        503, "Service Unavailable", "too many bodies at once", fields: [("Retry-After", "1")]))
+                        503, "too many bodies at once", fields: [("Retry-After", "1")]))
                 break
             }
             let count = buffer.withUnsafeMutableBytes { bytes in
@@ -132,9 +138,14 @@ package final class AdminServer: Sendable {
                 }
                 break
             }
-            if let lines = client.conversation.read(Array(buffer[..<count]), routes) {
+            if let handed = client.conversation.read(Array(buffer[..<count]), routes) {
                 client.isWaiting = true
-                takeLines(lines, client.number)
+                // Whoever answers may have gigabytes to hash.
+                client.deadline = network.monotonic() + Self.patienceWithOthers
+                switch handed {
+                case .lines(let lines): takeLines(lines, client.number)
+                case .question(let question): ask(question, client.number)
+                }
             }
             guard client.conversation.hasAnswered || client.isWaiting else { continue }
             // The answer is on its way before the rest is read.
@@ -163,6 +174,7 @@ package final class AdminServer: Sendable {
         for (number, response) in done {
             guard let client = clients.values.first(where: { $0.number == number }) else { continue }
             client.isWaiting = false
+            client.deadline = network.monotonic() + Self.patience
             client.conversation.answer(response)
             write(client, &network, &clients)
         }

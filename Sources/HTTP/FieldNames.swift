@@ -9,6 +9,7 @@ package enum FieldName: UInt8, Sendable {
 
     // What only some callers ask for, under the names that they give.
     case authorization, requestID, traceparent, forwardedFor, forwardedProto, contentType, contentEncoding, origin
+    case ifNoneMatch
     /// One of the names of a stamp: nobody but us writes those.
     case stamp
     /// A known name with an underscore for a dash: some servers would take it for that name, and some would not.

@@ -53,6 +53,8 @@ extension Ledger {
     > {
         let before = cursor ?? .max
         var all: Set<Int64> = []
+        // The language of searches ends at a NUL, and no name of a manifest has one.
+        guard !words.contains(where: { $0.utf8.contains(0) }) else { return Page(items: [], next: nil) }
         if words.count == 1, words[0].unicodeScalars.count < Self.shortestWord {
             all = Set(try wholeNames(words[0], before: before, limit: limit + 1))
         } else {

@@ -84,6 +84,9 @@ enum Query: String {
     case historyOfVariant = """
         SELECT * FROM intervals WHERE variant = ?3 AND id < ?1 ORDER BY active_from DESC LIMIT ?2
         """
+    case earlierActivation = """
+        SELECT 1 FROM activations WHERE record = ?1 AND variant = ?2 AND active_from < ?3 LIMIT 1
+        """
     case firstActivation = "SELECT min(active_from) FROM activations WHERE variant = ?1"
     case nextVariant = "SELECT min(variant) FROM activations WHERE variant > ?1"
 

@@ -24,6 +24,11 @@ package struct ManifestFile: Sendable {
     package let path: String
     package let manifest: Manifest
 
+    package init(path: String, manifest: Manifest) {
+        self.path = path
+        self.manifest = manifest
+    }
+
     package static let pointerName = "model_manifest.json"
     package static let folderName = "manifests"
 

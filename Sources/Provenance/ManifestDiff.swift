@@ -6,6 +6,13 @@ package struct ManifestDifference: Sendable {
     /// Nil where the value was removed.
     package let after: JSON?
 
+    package var json: JSON {
+        var members = JSONObject([.init("path", .string(path.description))])
+        if let before { members.append("before", before) }
+        if let after { members.append("after", after) }
+        return .object(members)
+    }
+
     /// All differences of two documents, in the order in which the paths stand in the first, then those only in the second.
     package static func between(_ before: JSONObject, _ after: JSONObject) -> [ManifestDifference] {
         var differences: [ManifestDifference] = []

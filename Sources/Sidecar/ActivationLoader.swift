@@ -31,6 +31,8 @@ final class ActivationLoader: @unchecked Sendable {
         var isCurrent = false
         /// Why not, when not.
         var problem: String?
+        /// What the pointer named when the API activated something else: as long as it names that, it is not followed.
+        var overridden: Digest?
         /// Whether the ledger is the problem.
         var isNotRecorded = false
         /// Which activation of this process it was.
@@ -51,20 +53,22 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// What an activation is to the ledger.
-    private struct Recorded {
+    struct Recorded {
         let since: Instant
         /// Nothing was active for the variant before.
         let isFirst: Bool
         /// It was the active one already, when the sidecar started.
         let isKnown: Bool
+        /// It had been live before.
+        var isRollback = false
     }
 
-    private var settings: SidecarSettings
-    private let ledger: Ledger
-    private let log: EventLog
+    private(set) var settings: SidecarSettings
+    let ledger: Ledger
+    let log: EventLog
     private let cache = HashCache()
     private var watches: [PointerWatch]
-    private var lastSerial: UInt64 = 0
+    var lastSerial: UInt64 = 0
     private var board: StampBoard?
     private var known: [StampTable.Known] = []
     /// What `known` was made of, by the ledger's record: manifests do not change.
@@ -74,7 +78,7 @@ final class ActivationLoader: @unchecked Sendable {
     private var hasAdded = false
     private let shared: Mutex<[State]>
     private let activations = Mutex<[Cause: Int]>([:])
-    private let confirmed = Atomic<Int>(0)
+    let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
     private let isStopping = Atomic<Bool>(false)
     private let orders = Mutex(Orders())
@@ -83,6 +87,7 @@ final class ActivationLoader: @unchecked Sendable {
     /// What other threads have asked for and the loader's own has not done yet.
     private struct Orders {
         var settings: SidecarSettings?
+        var activations: [ActivationOrder] = []
         /// Who asked that the pointers be looked at; nil when nobody did.
         var cause: Cause?
     }
@@ -159,7 +164,9 @@ final class ActivationLoader: @unchecked Sendable {
             let cause = takeOrders()
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
-                let isDue = cause != nil || watches[index].hasChanged() || states[index].problem != nil
+                let hasChanged = watches[index].hasChanged()
+                let isDue =
+                    hasChanged || states[index].overridden == nil && (cause != nil || states[index].problem != nil)
                 if isDue { load(index, cause: cause ?? .pointer) }
             }
             // What others have added to the ledger since, an upstream may name.
@@ -182,11 +189,25 @@ final class ActivationLoader: @unchecked Sendable {
         wake.signal()
     }
 
+    /// Has a manifest activated, and answers when that is done or refused. False when too many wait already. Any thread may ask.
+    func take(_ order: ActivationOrder) -> Bool {
+        let isTaken = orders.withLock { orders in
+            guard orders.activations.count < Self.orderLimit else { return false }
+            orders.activations.append(order)
+            return true
+        }
+        if isTaken { wake.signal() }
+        return isTaken
+    }
+
+    private static let orderLimit = 8
+
     private func takeOrders() -> Cause? {
         let orders = orders.withLock { orders in
             defer { orders = Orders() }
             return orders
         }
+        for order in orders.activations { carryOut(order) }
         guard let new = orders.settings else { return orders.cause }
         settings = new
         for (index, state) in states.enumerated() {
@@ -206,6 +227,10 @@ final class ActivationLoader: @unchecked Sendable {
         do throws(LoadFailure) {
             let file = try read(state)
             watches[index].remember(file.path)
+            // It names the same as before, perhaps in another file.
+            if let overridden = state.overridden, file.manifest.digest == overridden { return }
+            if cause == .start, try keepsOverride(index, file) { return }
+            change(index) { $0.overridden = nil }
             if file.manifest.digest == state.manifest?.digest {
                 confirm(index, file)
                 return
@@ -214,7 +239,7 @@ final class ActivationLoader: @unchecked Sendable {
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
             let missing = try checkArtifacts(file)
-            let recorded = try record(file, state, cause: cause)
+            let recorded = try record(file, state, cause: cause, actor: cause == .signal ? nil : state.path)
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
                 log.write(
@@ -247,7 +272,7 @@ final class ActivationLoader: @unchecked Sendable {
         }
     }
 
-    private struct LoadFailure: Error {
+    struct LoadFailure: Error {
         let reason: String
         let isOfLedger: Bool
 
@@ -263,14 +288,14 @@ final class ActivationLoader: @unchecked Sendable {
         }
     }
 
-    private func makeStamp(_ file: ManifestFile) throws(LoadFailure) -> Stamp {
+    func makeStamp(_ file: ManifestFile) throws(LoadFailure) -> Stamp {
         do {
             return try Stamp(file.manifest, headers: settings.headers, commitLength: settings.commitLength)
         } catch { throw LoadFailure("\(file.path.onOneLine): \(error)") }
     }
 
     /// The names of those that are not there, where that is allowed.
-    private func checkArtifacts(_ file: ManifestFile) throws(LoadFailure) -> [String] {
+    func checkArtifacts(_ file: ManifestFile) throws(LoadFailure) -> [String] {
         guard settings.artifacts != .off else { return [] }
         var missing: [String] = []
         let checked = ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: file.path)
@@ -288,7 +313,7 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// Writes the activation to the ledger, unless it is already the active one there.
-    private func record(_ file: ManifestFile, _ state: State, cause: Cause) throws(LoadFailure) -> Recorded {
+    func record(_ file: ManifestFile, _ state: State, cause: Cause, actor: String?) throws(LoadFailure) -> Recorded {
         let now = Clock.now()
         guard ledger.isInPlace else {
             throw LoadFailure(
@@ -307,15 +332,19 @@ final class ActivationLoader: @unchecked Sendable {
                 return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
             }
             let since = try ledger.activate(
-                file.manifest.digest, variant: state.variant, at: now, cause: cause.rawValue, actor: nil,
+                file.manifest.digest, variant: state.variant, at: now, cause: cause.rawValue, actor: actor,
                 instance: settings.instance)
-            return Recorded(since: since, isFirst: last == nil, isKnown: false)
+            var recorded = Recorded(since: since, isFirst: last == nil, isKnown: false)
+            if let now = try ledger.activation(of: state.variant, at: since) {
+                recorded.isRollback = try ledger.wasLive(now.record, for: state.variant, before: since)
+            }
+            return recorded
         } catch {
             throw LoadFailure(error.description, isOfLedger: true)
         }
     }
 
-    private func activate(
+    func activate(
         _ index: Int, _ file: ManifestFile, _ stamp: Stamp, _ recorded: Recorded, cause: Cause
     ) {
         lastSerial += 1
@@ -342,6 +371,7 @@ final class ActivationLoader: @unchecked Sendable {
                 ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
                 ("manifest_sha256", .string(file.manifest.digest.hex)),
                 ("previous", .optional(before?.version)), ("cause", .string(cause.rawValue)),
+                ("rollback", .bool(recorded.isRollback)),
                 ("file", .string(file.path)), ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
             ])
     }
@@ -365,7 +395,7 @@ final class ActivationLoader: @unchecked Sendable {
             [("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version))])
     }
 
-    private func change(_ index: Int, _ body: (inout State) -> Void) {
+    func change(_ index: Int, _ body: (inout State) -> Void) {
         shared.withLock { body(&$0[index]) }
         if let board { board.publish(table()) }
     }

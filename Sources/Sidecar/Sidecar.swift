@@ -12,6 +12,7 @@ import Synchronization
 package struct Sidecar: ~Copyable {
     private let settings: SidecarSettings
     private let reloader: Reloader
+    private let dataDirectory: String
     private let log: EventLog
     private let accessLog: LogFile?
     private let signals: Signals
@@ -73,6 +74,7 @@ package struct Sidecar: ~Copyable {
         self.recorder = recorder
         self.posted = posted
         self.settings = settings
+        self.dataDirectory = dataDirectory
         self.accessLog = accessLog
         self.log = log
         self.signals = signals
@@ -208,9 +210,10 @@ package struct Sidecar: ~Copyable {
         let report = report
         let routes = AdminRoutes(
             token: { [reloader] in reloader.settings.adminToken }, takesLines: posted != nil,
-            readiness: { report.readiness() },
             status: { report.status() }, metrics: { report.metrics() })
-        let server = try makeServer(routes)
+        let directory = dataDirectory
+        let answers = try Self.system { () throws(SystemError) in try AdminAnswers(directory, report) }
+        let server = try makeServer(routes, answers)
         loader.attach(fleet.board)
         let loader = loader
         let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
@@ -218,7 +221,11 @@ package struct Sidecar: ~Copyable {
         let recording = try startRecorder()
         let delivering = try startLines()
         var serving: ThreadBox?
-        if let admin { serving = try Self.serve(admin, server) }
+        if let admin {
+            serving = try Self.serve(admin, server)
+            // Not waited for: it may be looking through a large ledger, and changes nothing.
+            _ = try Self.system { () throws(SystemError) in try Threads.start("answers") { answers.run() } }
+        }
         logStart(admin: admin?.name)
         let isClean = supervise()
         loader.stop()
@@ -228,6 +235,7 @@ package struct Sidecar: ~Copyable {
         // Lines that were taken are delivered for as long as the drain lasts; what is left stays in the spool.
         lines?.pipeline.stop()
         delivering?.join()
+        answers.stop()
         server.stop()
         // Not waited for: it may be hashing gigabytes, and leaves nothing half done.
         _ = consume loading
@@ -236,15 +244,23 @@ package struct Sidecar: ~Copyable {
         if let lines, lines.pipeline.isOver { throw .output(lines.pipeline.problem ?? "lines are somebody else's now") }
     }
 
-    private borrowing func makeServer(_ routes: AdminRoutes) throws(SidecarError) -> AdminServer {
+    private borrowing func makeServer(
+        _ routes: AdminRoutes, _ answers: AdminAnswers
+    ) throws(SidecarError) -> AdminServer {
         let box = posted
         let holder = ServerHolder()
+        let counters = report.adminCounters
         let server = try Self.system { () throws(SystemError) in
-            try AdminServer(routes, report.adminCounters) { lines, number in
-                guard let server = holder.server else { return }
-                guard let box else { return }
-                box.put(lines) { outcome in server.finish(number, Self.response(outcome)) }
-            }
+            try AdminServer(
+                routes, counters,
+                takeLines: { lines, number in
+                    guard let server = holder.server, let box else { return }
+                    box.put(lines) { outcome in server.finish(number, Self.response(outcome)) }
+                },
+                ask: { question, number in
+                    guard let server = holder.server else { return }
+                    answers.take(question) { server.finish(number, $0) }
+                })
         }
         holder.server = server
         return server
@@ -255,11 +271,11 @@ package struct Sidecar: ~Copyable {
         case .taken: AdminResponse(status: 204, contentType: "", body: [])
         case .tooLarge:
             .problem(
-                413, "Content Too Large",
+                413,
                 "the spool could never hold so many lines at once: send them in several bodies")
         case .noRoom:
             .problem(
-                503, "Service Unavailable",
+                503,
                 "there is no room for the lines, and none of them was taken: send them again later",
                 fields: [("Retry-After", "5")])
         }

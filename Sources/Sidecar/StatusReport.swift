@@ -1,6 +1,7 @@
 import Admin
 import Enrichment
 import Exchanges
+import Ledger
 import Provenance
 import Proxy
 import Runtime
@@ -32,7 +33,7 @@ struct StatusReport: Sendable {
 
     // MARK: - Readiness
 
-    func readiness() -> AdminRoutes.Readiness {
+    func readiness() -> (isReady: Bool, report: JSON) {
         var checks: [JSONObject.Member] = []
         var isReady = true
         func check(_ name: String, _ isFine: Bool, _ words: String) {
@@ -52,12 +53,36 @@ struct StatusReport: Sendable {
                 "manifest \(state.variant)", isThere || settings.manifestOptional,
                 words ?? (isThere ? "active" : "none, and none is needed"))
         }
-        for upstream in proxy.upstreams {
-            let isReached = Probe.connects(to: upstream.addresses)
+        checkUpstreams(check)
+        let isRecorded = !loader.states.contains { $0.isNotRecorded } && loader.ledger.isInPlace
+        check(
+            "ledger", isRecorded,
+            isRecorded
+                ? "in place"
+                : "activations cannot be recorded: see that \(loader.ledger.path) is there, and its disk has room")
+        if let lines { checkLines(lines.pipeline.status.figures, check) }
+        let report = JSONObject([.init("ready", .bool(isReady)), .init("checks", .object(JSONObject(checks)))])
+        return (isReady, .object(report))
+    }
+
+    /// For so long upstreams are asked, one after the other; of the others what the proxy knows must do.
+    private static let probeTime: Int64 = 2_000_000
+
+    private func checkUpstreams(_ check: (String, Bool, String) -> Void) {
+        let deadline = Clock.monotonic() + Self.probeTime
+        for (index, upstream) in proxy.upstreams.enumerated() {
+            let isReached =
+                Clock.monotonic() < deadline
+                ? Probe.connects(to: upstream.addresses) : fleet.state(ofUpstream: index) != .unreachable
             check("upstream \(upstream.name)", isReached, isReached ? "reached" : "it accepts no connection")
         }
-        let report = JSONObject([.init("ready", .bool(isReady)), .init("checks", .object(JSONObject(checks)))])
-        return .init(isReady: isReady, report: .object(report))
+    }
+
+    /// Brokers that do not answer are no reason to send requests elsewhere: lines wait. That there is no room for them is one.
+    private func checkLines(_ figures: LineStatus.Figures, _ check: (String, Bool, String) -> Void) {
+        if let problem = figures.spoolProblem { return check("lines", false, "the spool fails: \(problem)") }
+        guard let problem = figures.problem else { return check("lines", true, "delivered") }
+        check("lines", true, "\(max(0, figures.waiting)) wait in the spool or in their files: \(problem)")
     }
 
     // MARK: - Status

@@ -25,20 +25,13 @@ extension Command {
         let time = try time(arguments)
         let ledger = try Lookup.ledger(arguments)
         let variant = arguments.value("variant")
-        let page = try CommandError.wrap { () throws(LedgerError) -> Page<Activation> in
-            guard let time else { return try ledger.history(of: variant, after: cursor, limit: limit) }
-            var live: [Activation] = []
-            let names: [String]
-            if let variant { names = [variant] } else { names = try ledger.variants() }
-            for name in names {
-                if let activation = try ledger.activation(of: name, at: time) { live.append(activation) }
-            }
-            return Page(items: live, next: nil)
+        let page = try CommandError.wrap { () throws(LedgerError) in
+            try ledger.history(of: variant, at: time, after: cursor, limit: limit)
         }
-        let rows = try CommandError.wrap { () throws(LedgerError) -> [Row] in try Self.rows(page.items, ledger) }
+        let rows = page.items
         if arguments.wantsJSON {
             let next = page.next.map { JSON.integer($0) } ?? .null
-            let answer = JSONObject([.init("activations", .array(rows.map(json))), .init("next", next)])
+            let answer = JSONObject([.init("activations", .array(rows.map(\.json))), .init("next", next)])
             _ = try Printer.print(.object(answer))
         } else if !rows.isEmpty {
             let more = page.next.map { ["more: the same with --after \($0)"] } ?? []
@@ -67,52 +60,13 @@ extension Command {
         throw CommandError(.notFound, "no activation\(what) that lasted at \(time) is in the ledger \(ledger.path)")
     }
 
-    // MARK: - Rows
-
-    private struct Row {
-        let activation: Activation
-        let manifest: Manifest
-        let previous: Manifest?
-    }
-
-    private static func rows(_ activations: [Activation], _ ledger: Ledger) throws(LedgerError) -> [Row] {
-        var manifests: [Int64: Manifest] = [:]
-        func manifest(_ record: Int64) throws(LedgerError) -> Manifest {
-            if let known = manifests[record] { return known }
-            let manifest = try ledger.manifest(record)
-            manifests[record] = manifest
-            return manifest
-        }
-        var rows: [Row] = []
-        for activation in activations {
-            var previous: Manifest?
-            if let record = activation.previous { previous = try manifest(record) }
-            rows.append(Row(activation: activation, manifest: try manifest(activation.record), previous: previous))
-        }
-        return rows
-    }
-
-    private static func text(_ row: Row) -> [String] {
+    private static func text(_ row: HistoryEntry) -> [String] {
         let activation = row.activation
         return [
             activation.from.description, activation.until.map { "until \($0)" } ?? "until now",
             activation.variant.onOneLine, row.manifest.version.onOneLine, row.manifest.digest.short,
             (activation.cause + (activation.actor.map { " by \($0)" } ?? "")).onOneLine,
+            row.isRollback ? "rollback" : "",
         ]
-    }
-
-    private static func json(_ row: Row) -> JSON {
-        let activation = row.activation
-        return .object(
-            JSONObject([
-                .init("variant", .string(activation.variant)), .init("from", .string(activation.from.description)),
-                .init("until", .optional(activation.until?.description)),
-                .init("wall_time", .string(activation.wallTime.description)),
-                .init("manifest_sha256", .string(row.manifest.digest.hex)),
-                .init("model_version", .string(row.manifest.version)),
-                .init("previous_manifest_sha256", .optional(row.previous?.digest.hex)),
-                .init("cause", .string(activation.cause)), .init("actor", .optional(activation.actor)),
-                .init("instance", .string(activation.instance)),
-            ]))
     }
 }

@@ -59,18 +59,9 @@ extension Command {
 
     private static func print(_ page: Page<ManifestSummary>, _ arguments: Arguments) throws(CommandError) -> ExitCode {
         if arguments.wantsJSON {
-            let rows = page.items.map { item in
-                JSON.object(
-                    JSONObject([
-                        .init("manifest_sha256", .string(item.digest.hex)),
-                        .init("model_version", .string(item.version)),
-                        .init("model_family", .optional(item.family)),
-                        .init("trained_at", .optional(item.trainedAt?.description)),
-                        .init("indexed_at", .string(item.indexedAt.description)),
-                    ]))
-            }
             let next = page.next.map { JSON.integer($0) } ?? .null
-            return try Printer.print(.object(JSONObject([.init("manifests", .array(rows)), .init("next", next)])))
+            return try Printer.print(
+                .object(JSONObject([.init("manifests", .array(page.items.map(\.json))), .init("next", next)])))
         }
         let rows = page.items.map { item in
             [

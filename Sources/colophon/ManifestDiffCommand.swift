@@ -19,15 +19,9 @@ extension Command {
         let after = try Lookup.manifest(arguments.operands[1], arguments, verification: verification).manifest
         let differences = ManifestDifference.between(before.document, after.document)
         if arguments.wantsJSON {
-            let rows = differences.map { difference in
-                var members = JSONObject([.init("path", .string(difference.path.description))])
-                if let before = difference.before { members.append("before", before) }
-                if let after = difference.after { members.append("after", after) }
-                return JSON.object(members)
-            }
             let answer = JSONObject([
                 .init("a", .string(before.digest.hex)), .init("b", .string(after.digest.hex)),
-                .init("differences", .array(rows)),
+                .init("differences", .array(differences.map(\.json))),
             ])
             return try Printer.print(.object(answer))
         }

@@ -93,7 +93,7 @@ struct TidyTests {
         "Admin": ["Provenance", "HTTP", "Runtime", "Telemetry", "Synchronization"],
         "Sidecar": [
             "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
-            "Admin", "YAML", "Telemetry", "Synchronization",
+            "Admin", "Trace", "YAML", "Telemetry", "Synchronization",
         ],
         "colophon": [
             "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",

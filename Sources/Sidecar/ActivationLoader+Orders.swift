@@ -1,0 +1,135 @@
+import Ledger
+import Manifests
+import Provenance
+import Runtime
+
+/// A manifest that somebody wants to be active for a variant.
+struct ActivationOrder: Sendable {
+    enum Outcome: Sendable {
+        case activated(HistoryEntry, settled: Bool)
+        /// It was active already, and is now taken to be what the model server answers with.
+        case confirmed(HistoryEntry)
+        case noSuchVariant(known: [String])
+        case refused(reason: String)
+    }
+
+    let digest: Digest
+    let variant: String
+    /// Who asked.
+    let actor: String
+    /// Whether the model server answers with it already.
+    let isSettled: Bool
+    let reply: @Sendable (Outcome) -> Void
+}
+
+/// Activations that the API asks for: promotion and rollback. The pointer is not followed until it names something else than it does now.
+extension ActivationLoader {
+    func carryOut(_ order: ActivationOrder) {
+        guard let index = states.firstIndex(where: { $0.variant.hasSameBytes(as: order.variant) }) else {
+            return order.reply(.noSuchVariant(known: states.map(\.variant)))
+        }
+        do throws(LoadFailure) {
+            let state = states[index]
+            let pointed = try? ManifestFile.load(state.path, verification: settings.verify).manifest.digest
+            if state.manifest?.digest == order.digest {
+                confirm(index, over: pointed)
+                return order.reply(.confirmed(try entry(of: state.variant)))
+            }
+            let file = try known(order.digest)
+            let stamp = try makeStamp(file)
+            // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
+            let wasCurrent = state.isCurrent
+            if state.manifest != nil { change(index) { $0.isCurrent = false } }
+            let recorded: Recorded
+            do throws(LoadFailure) {
+                _ = try checkArtifacts(file)
+                recorded = try record(file, state, cause: .api, actor: order.actor)
+            } catch {
+                change(index) { $0.isCurrent = wasCurrent }
+                throw error
+            }
+            activate(index, file, stamp, recorded, cause: .api)
+            change(index) { state in
+                state.overridden = pointed == order.digest ? nil : pointed
+                if order.isSettled { state.settle(.after(microseconds: 0)) }
+            }
+            order.reply(.activated(try entry(of: state.variant), settled: order.isSettled))
+        } catch { order.reply(.refused(reason: error.reason)) }
+    }
+
+    /// What is active is what the model server answers with, whatever the pointer says: so says somebody who knows.
+    private func confirm(_ index: Int, over pointed: Digest?) {
+        lastSerial += 1
+        let serial = lastSerial
+        change(index) { state in
+            state.isCurrent = true
+            state.problem = nil
+            state.overridden = pointed == state.manifest?.digest ? nil : pointed
+            state.serial = serial
+            state.settle(.after(microseconds: 0))
+        }
+        log.write(
+            .info, "manifest-confirmed",
+            [
+                ("variant", .string(states[index].variant)),
+                ("model_version", .optional(states[index].manifest?.version)),
+                ("cause", .string(Cause.api.rawValue)),
+            ])
+    }
+
+    /// A manifest that the ledger has, as if it had been read from where it was seen.
+    private func known(_ digest: Digest) throws(LoadFailure) -> ManifestFile {
+        do throws(LedgerError) {
+            guard let record = try ledger.records(HexPrefix(whole: digest), limit: 1).first?.record else {
+                throw .unknownManifest(digest, path: ledger.path)
+            }
+            let manifest = try ledger.manifest(record)
+            return ManifestFile(path: try ledger.file(of: record) ?? "", manifest: manifest)
+        } catch { throw LoadFailure(error.description, isOfLedger: true) }
+    }
+
+    private func entry(of variant: String) throws(LoadFailure) -> HistoryEntry {
+        do throws(LedgerError) {
+            guard let last = try ledger.activation(of: variant, at: Instant(microseconds: .max)),
+                let entry = try ledger.entries([last]).first
+            else { throw .missing(path: ledger.path) }
+            return entry
+        } catch { throw LoadFailure(error.description, isOfLedger: true) }
+    }
+
+    /// Whether the API's last word on a variant holds after a restart: the pointer names what it named then. Nobody knows whether the
+    /// model server has started anew meanwhile, and followed the pointer; so that is said, and nothing is claimed until somebody confirms it.
+    func keepsOverride(_ index: Int, _ file: ManifestFile) throws(LoadFailure) -> Bool {
+        let state = states[index]
+        guard state.manifest == nil else { return false }
+        do throws(LedgerError) {
+            guard let last = try ledger.activation(of: state.variant, at: Instant(microseconds: .max)),
+                last.cause == Cause.api.rawValue,
+                let before = try ledger.lastActivation(of: state.variant, notBy: Cause.api.rawValue),
+                try ledger.manifest(before.record).digest == file.manifest.digest
+            else { return false }
+            let manifest = try ledger.manifest(last.record)
+            guard manifest.digest != file.manifest.digest else { return false }
+            let kept = ManifestFile(path: try ledger.file(of: last.record) ?? "", manifest: manifest)
+            let stamp = try? makeStamp(kept)
+            lastSerial += 1
+            let serial = lastSerial
+            change(index) { state in
+                state.manifest = manifest
+                state.file = kept.path
+                state.activeSince = last.from
+                state.isCurrent = false
+                state.overridden = file.manifest.digest
+                state.serial = serial
+                state.stamp = stamp
+                state.problem =
+                    "the pointer names \(file.manifest.version.onOneLine), and \(manifest.version.onOneLine) was activated over it before this start: "
+                    + "confirm it (POST /v1/activations), or make the pointer name it"
+            }
+            log.write(
+                .warn, "manifest-unconfirmed",
+                [("variant", .string(state.variant)), ("reason", .optional(states[index].problem))])
+            return true
+        } catch { throw LoadFailure(error.description, isOfLedger: true) }
+    }
+}
