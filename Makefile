@@ -6,8 +6,9 @@ FLAGS = --explicit-target-dependency-import-check error
 RELEASE = -c release --static-swift-stdlib $(FLAGS)
 BINARY = .build/release/colophon
 SECONDS ?= 60
+PREFIX ?= /usr/local
 
-.PHONY: help deps deps-test deps-bench build test test-loss test-api check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich fuzz clean
+.PHONY: help deps deps-test deps-bench build install deb test test-loss test-api check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -20,6 +21,12 @@ deps-test: deps ## make the Python environment of the end-to-end tests
 
 build: deps ## build the release binary
 	$(SWIFT) build $(RELEASE)
+
+install: build ## put program, manual page and completions below PREFIX (/usr/local)
+	@Tools/install $(BINARY) $(PREFIX)
+
+deb: build ## make a Debian package: build/colophon_….deb
+	@Tools/make-deb $(BINARY)
 
 run: build ## train the example, serve it, trace what it answers, publish its log lines
 	@Examples/demo $(BINARY)

@@ -54,7 +54,8 @@ extension Command {
     /// All commands, in the order of the help.
     static let all: [Command] = [
         .serve, .enrich, .trace, .history, .manifestCreate, .manifestVerify, .manifestShow, .manifestDiff, .indexAdd,
-        .indexList, .indexSearch, .indexRebuild, .devBroker, .configCheck, .configShow, .configSchema, .version,
+        .indexList, .indexSearch, .indexRebuild, .devBroker, .configCheck, .configShow, .configSchema,
+        .completions, .manual, .version,
     ]
 
     /// The command that `words` begin with, and how many of them are its name.
