@@ -8,7 +8,7 @@ BINARY = .build/release/colophon
 SECONDS ?= 60
 PREFIX ?= /usr/local
 
-.PHONY: help deps deps-test deps-bench build install deb test test-loss test-api check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich fuzz clean
+.PHONY: help deps deps-test deps-bench build install deb test test-loss soak test-api check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -37,6 +37,10 @@ test: build deps-test ## run every test
 
 test-loss: build deps-test ## lose nothing while all is killed, stopped and filled up, for SECONDS (60); SEED, BROKERS=3 and TOPIC=topic may be set
 	@unshare --map-root-user --mount .venv/bin/python3 Tests/EndToEnd/lines/loss.py $(BINARY) $(SECONDS) "$(SEED)" $(or $(BROKERS),1) $(TOPIC)
+
+soak: SECONDS = 600
+soak: build deps-test ## full load while everything goes wrong that can, for SECONDS (600); SEED may be set
+	@.venv/bin/python3 -W ignore Tests/EndToEnd/lines/soak.py $(BINARY) $(SECONDS) "$(SEED)"
 
 test-api: build deps-test ## exercise the whole admin API from its own description, EXAMPLES (100) for each operation; SEED may be set
 	@.venv/bin/python3 -W ignore Tests/EndToEnd/api.py $(BINARY) $(or $(EXAMPLES),100) "$(SEED)"

@@ -27,6 +27,21 @@ struct EnrichingTests {
                 + arguments)
     }
 
+    /// The commit's, so that every commit looks where none has looked before, and one that fails fails again.
+    private static let seed: String = {
+        let commit = Program.run(["git", "rev-parse", "HEAD"], in: Program.root).output
+        return String(UInt32(commit.prefix(8), radix: 16) ?? 1)
+    }()
+
+    @Test(
+        "every answer and every line stay right while manifests, configuration, brokers, servers and clients change",
+        .enabled(if: hasBroker, absence))
+    func soaks() {
+        let result = Self.run("soak", ["15", Self.seed])
+        #expect(result.status == 0, "\(result.output)\(result.errors)")
+        #expect(result.output.hasSuffix("ok\n"))
+    }
+
     @Test(
         "records say what their lines say, and arrive through rotations, kills and refusals",
         .enabled(if: hasBroker, absence),
@@ -42,7 +57,7 @@ struct EnrichingTests {
         "nothing is lost while everything is killed, stopped, paused and filled up", .enabled(if: hasBroker, absence),
         arguments: [["1"], ["3"], ["1", "topic"]])
     func losesNothing(how: [String]) {
-        let result = Self.run("loss", ["15", ""] + how, through: ["unshare", "--map-root-user", "--mount"])
+        let result = Self.run("loss", ["15", Self.seed] + how, through: ["unshare", "--map-root-user", "--mount"])
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         #expect(result.output.hasSuffix("ok\n"))
     }

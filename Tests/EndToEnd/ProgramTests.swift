@@ -25,7 +25,7 @@ struct ProgramTests {
     static let commands = [
         "", "serve", "enrich", "trace", "history", "manifest create", "manifest verify", "manifest show",
         "manifest diff", "index add", "index list", "index search", "index rebuild", "dev-broker", "config check",
-        "config show", "config schema", "version",
+        "config show", "config schema", "completions", "man", "version",
     ]
 
     @Test("the help of each command is as it was reviewed", arguments: commands)

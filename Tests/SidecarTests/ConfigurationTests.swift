@@ -222,7 +222,9 @@ struct ConfigurationTests {
             let error = #expect(throws: ConfigurationError.self) {
                 _ = try Configuration(Configuration.Sources(file: path, environment: [], flags: []))
             }
-            #expect(error?.problems.first?.contains("check --config") == true, "\(error.map { "\($0)" } ?? "")")
+            #expect(
+                error?.problems.first?.contains("(--config, COLOPHON_CONFIG) cannot be read") == true,
+                "\(error.map { "\($0)" } ?? "")")
         }
     }
 

@@ -31,7 +31,7 @@ struct ConfigurationFile {
             }
             read(bytes)
         } catch {
-            problems.append("the configuration cannot be read: \(error): check --config (or COLOPHON_CONFIG)")
+            problems.append("the configuration (--config, COLOPHON_CONFIG) cannot be read: \(error)")
         }
     }
 
