@@ -66,24 +66,36 @@ extension Threads {
 
     private final class Body: Sendable {
         let name: String
+        let isInBackground: Bool
         let run: @Sendable () -> Void
 
-        init(name: String, run: @escaping @Sendable () -> Void) {
+        init(name: String, isInBackground: Bool, run: @escaping @Sendable () -> Void) {
             self.name = name
+            self.isInBackground = isInBackground
             self.run = run
         }
     }
 
-    /// Starts a thread. Its name, at most 15 bytes, is what `top -H` shows.
-    package static func start(_ name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) -> Handle {
+    private static let backgroundNiceness: Int32 = 10
+
+    /// Of nobody else than this thread, which is what Linux takes 0 for. Where that is forbidden, it runs like the others.
+    private static func standBack() {
+        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, backgroundNiceness)
+    }
+
+    /// Starts a thread. Its name, at most 15 bytes, is what `top -H` shows. One in the background stands back where others want the processor.
+    package static func start(
+        _ name: String, inBackground isInBackground: Bool = false, _ body: @escaping @Sendable () -> Void
+    ) throws(SystemError) -> Handle {
         var thread = pthread_t()
-        let context = Unmanaged.passRetained(Body(name: name, run: body)).toOpaque()
+        let context = Unmanaged.passRetained(Body(name: name, isInBackground: isInBackground, run: body)).toOpaque()
         let code = pthread_create(
             &thread, nil,
             { context in
                 guard let context else { return nil }
                 let body = Unmanaged<Body>.fromOpaque(context).takeRetainedValue()
                 pthread_setname_np(pthread_self(), body.name)
+                if body.isInBackground { Threads.standBack() }
                 body.run()
                 return nil
             }, context)

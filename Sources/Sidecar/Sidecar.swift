@@ -224,7 +224,9 @@ package struct Sidecar: ~Copyable {
         if let admin {
             serving = try Self.serve(admin, server)
             // Not waited for: it may be looking through a large ledger, and changes nothing.
-            _ = try Self.system { () throws(SystemError) in try Threads.start("answers") { answers.run() } }
+            _ = try Self.system { () throws(SystemError) in
+                try Threads.start("answers", inBackground: true) { answers.run() }
+            }
         }
         logStart(admin: admin?.name)
         let isClean = supervise()
@@ -310,7 +312,7 @@ package struct Sidecar: ~Copyable {
     private static func serve(_ listener: ListenerBox, _ server: AdminServer) throws(SidecarError) -> ThreadBox {
         ThreadBox(
             try system { () throws(SystemError) in
-                try Threads.start("admin") { listener.withListener { server.run(on: $0) } }
+                try Threads.start("admin", inBackground: true) { listener.withListener { server.run(on: $0) } }
             })
     }
 
