@@ -8,7 +8,7 @@ BINARY = .build/release/colophon
 SECONDS ?= 60
 PREFIX ?= /usr/local
 
-.PHONY: help deps deps-test deps-bench build install deb test test-loss soak test-api check format lint run bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich fuzz clean
+.PHONY: help deps deps-test deps-bench build install deb run demo test test-loss soak test-api check format lint bench bench-hash bench-ledger bench-trace bench-csv bench-start bench-proxy bench-enrich bench-admin fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -28,7 +28,10 @@ install: build ## put program, manual page and completions below PREFIX (/usr/lo
 deb: build ## make a Debian package: build/colophon_….deb
 	@Tools/make-deb $(BINARY)
 
-run: build ## train the example, serve it, trace what it answers, publish its log lines
+run: build ## train an example, serve it, stamp and trace its answers, publish its log lines; stays up until Ctrl-C
+	@Examples/demo --stay $(BINARY)
+
+demo: build ## the same on free ports, and end
 	@Examples/demo $(BINARY)
 
 test: build deps-test ## run every test
@@ -57,10 +60,10 @@ deps-bench: ## install what the proxy is measured beside and lines beside (HAPro
 	@Tools/deps-bench
 
 bench: build deps-test deps-bench ## measure all that has a bar, as ratios; some minutes
-	@missed=; for name in start hash csv trace ledger proxy enrich; do .venv/bin/python3 Benchmarks/bench-$$name.py $(BINARY) || missed="$$missed $$name"; done; \
+	@missed=; for name in start hash csv trace ledger proxy enrich admin; do .venv/bin/python3 Benchmarks/bench-$$name.py $(BINARY) || missed="$$missed $$name"; done; \
 	[ -z "$$missed" ] || { echo "bench: missed:$$missed" >&2; exit 1; }
 
-bench-start bench-hash bench-csv bench-trace bench-ledger bench-proxy bench-enrich: build deps-test deps-bench
+bench-start bench-hash bench-csv bench-trace bench-ledger bench-proxy bench-enrich bench-admin: build deps-test deps-bench
 	@.venv/bin/python3 Benchmarks/$@.py $(BINARY)
 
 fuzz: ## feed the parsers rubbish for SECONDS (60)

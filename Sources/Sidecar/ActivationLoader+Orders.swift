@@ -42,7 +42,10 @@ extension ActivationLoader {
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
             let recorded: Recorded
             do throws(LoadFailure) {
-                _ = try checkArtifacts(file)
+                // Where nobody knows its file, what it names is looked for as if it lay where the pointer is.
+                _ = try checkArtifacts(
+                    file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
+                    called: file.path.isEmpty ? file.manifest.version : file.path)
                 recorded = try record(file, state, cause: .api, actor: order.actor)
             } catch {
                 change(index) { $0.isCurrent = wasCurrent }
@@ -75,6 +78,10 @@ extension ActivationLoader {
                 ("model_version", .optional(states[index].manifest?.version)),
                 ("cause", .string(Cause.api.rawValue)),
             ])
+    }
+
+    private func pointerFile(_ path: String) -> String {
+        Files.isDirectory(path, writable: false) ? Paths.join(path, ManifestFile.pointerName) : path
     }
 
     /// A manifest that the ledger has, as if it had been read from where it was seen.
@@ -116,7 +123,7 @@ extension ActivationLoader {
             let serial = lastSerial
             change(index) { state in
                 state.manifest = manifest
-                state.file = kept.path
+                state.file = kept.path.isEmpty ? nil : kept.path
                 state.activeSince = last.from
                 state.isCurrent = false
                 state.overridden = file.manifest.digest

@@ -238,7 +238,7 @@ final class ActivationLoader: @unchecked Sendable {
             let stamp = try makeStamp(file)
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
-            let missing = try checkArtifacts(file)
+            let missing = try checkArtifacts(file.manifest, at: file.path, called: file.path)
             let recorded = try record(file, state, cause: cause, actor: cause == .signal ? nil : state.path)
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
@@ -295,18 +295,20 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// The names of those that are not there, where that is allowed.
-    func checkArtifacts(_ file: ManifestFile) throws(LoadFailure) -> [String] {
+    func checkArtifacts(
+        _ manifest: Manifest, at path: String, called name: String
+    ) throws(LoadFailure) -> [String] {
         guard settings.artifacts != .off else { return [] }
         var missing: [String] = []
-        let checked = ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: file.path)
-            .run(file.manifest, includingDataset: false, showsProgress: false, cache: cache)
+        let checked = ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: path)
+            .run(manifest, includingDataset: false, showsProgress: false, cache: cache)
         for item in checked where !item.state.isOK {
             if case .missing = item.state, settings.artifacts == .ifPresent {
                 missing.append(item.name)
                 continue
             }
             throw LoadFailure(
-                "\(file.path.onOneLine): the artifact \(item.name.onOneLine) (\(item.path.onOneLine)) is \(item.state.word): "
+                "\(name.onOneLine): the artifact \(item.name.onOneLine) (\(item.path.onOneLine)) is \(item.state.word): "
                     + "put the right file there, or start with --artifacts off")
         }
         return missing
@@ -354,7 +356,7 @@ final class ActivationLoader: @unchecked Sendable {
         let settle = settings.settle
         change(index) { state in
             state.manifest = file.manifest
-            state.file = file.path
+            state.file = file.path.isEmpty ? nil : file.path
             state.activeSince = recorded.since
             state.isCurrent = true
             state.problem = nil
@@ -372,7 +374,7 @@ final class ActivationLoader: @unchecked Sendable {
                 ("manifest_sha256", .string(file.manifest.digest.hex)),
                 ("previous", .optional(before?.version)), ("cause", .string(cause.rawValue)),
                 ("rollback", .bool(recorded.isRollback)),
-                ("file", .string(file.path)), ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
+                ("file", .optional(states[index].file)), ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
             ])
     }
 
