@@ -22,7 +22,7 @@ deps-test: deps ## make the Python environment of the end-to-end tests
 build: deps ## build the release binary
 	$(SWIFT) build $(RELEASE)
 
-install: build ## put program, manual page and completions below PREFIX (/usr/local)
+install: ## after `make build`: put program, manual page and completions below PREFIX (/usr/local)
 	@Tools/install $(BINARY) $(PREFIX)
 
 deb: build ## make a Debian package: build/colophon_….deb

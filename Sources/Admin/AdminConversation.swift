@@ -33,6 +33,8 @@ struct AdminConversation {
     /// What the client has already.
     private var known: String?
 
+    /// Whether nothing has come yet.
+    var isUntouched: Bool { if case .head = state { input.isEmpty } else { false } }
     var hasAnswered: Bool { if case .answered = state { true } else { false } }
     /// How much of a body is held.
     var held: Int { body.count }

@@ -44,6 +44,9 @@ package struct AdminRoutes: Sendable {
                     401, "send the header Authorization: Bearer with the token of admin.token",
                     fields: [("WWW-Authenticate", "Bearer")]))
         }
+        if !found.contains(where: { $0.route.isOpen }), let refusal = refusal(ofForeign: request) {
+            return .answer(.problem(refusal.status, refusal.detail))
+        }
         guard !found.isEmpty else {
             return .answer(.problem(404, "there is no \(request.path.onOneLine): /openapi.json lists what there is"))
         }
@@ -75,7 +78,7 @@ package struct AdminRoutes: Sendable {
                 throw AdminRefusal(
                     404, "no lines are taken: nothing is done with them (--kafka-brokers), or --logs-http is off")
             }
-            try refuseForeign(request, route)
+            try refuseType(request, route)
             guard request.contentEncoding.isEmpty || request.contentEncoding == "identity" else {
                 throw AdminRefusal(415, "send the body as it is, without Content-Encoding")
             }
@@ -107,25 +110,29 @@ package struct AdminRoutes: Sendable {
         return found
     }
 
-    /// Web pages can make a browser send things here. What they cannot do: name a loopback address as Host through a name of their
-    /// own, leave out Origin, or send a type that forms do not have.
-    private func refuseForeign(_ request: AdminRequest, _ route: AdminRoute) throws(AdminRefusal) {
+    /// Web pages can make a browser ask things here. What they cannot do: name a loopback address as Host through a name of their own, leave
+    /// out Origin, or, in a body, send a type that forms do not have.
+    private func refusal(ofForeign request: AdminRequest) -> AdminRefusal? {
+        guard currentToken().isEmpty else { return nil }
+        guard Self.isLoopback(request.host) else {
+            return AdminRefusal(403, "the Host is no loopback address: set admin.token to allow others")
+        }
+        guard let origin = request.origin else { return nil }
+        guard let authority = origin.split(separator: "/").last, Self.isLoopback(String(authority)) else {
+            return AdminRefusal(403, "the Origin is foreign: set admin.token to allow others")
+        }
+        return nil
+    }
+
+    private func refuseType(_ request: AdminRequest, _ route: AdminRoute) throws(AdminRefusal) {
         guard currentToken().isEmpty else {
             guard !request.contentType.isEmpty else { throw AdminRefusal(415, "say what the body is: Content-Type") }
             return
         }
-        guard Self.isLoopback(request.host) else {
-            throw AdminRefusal(403, "the Host is no loopback address: set admin.token to allow others")
-        }
-        if let origin = request.origin {
-            guard let authority = origin.split(separator: "/").last, Self.isLoopback(String(authority)) else {
-                throw AdminRefusal(403, "the Origin is foreign: set admin.token to allow others")
-            }
-        }
-        var type = "application/json"
-        if case .lines = route.body { type = "application/x-ndjson" }
+        var (type, least) = ("application/json", ", with {} at least as the body")
+        if case .lines = route.body { (type, least) = ("application/x-ndjson", "") }
         guard request.contentType == type else {
-            throw AdminRefusal(415, "send the body with Content-Type: \(type), or set admin.token")
+            throw AdminRefusal(415, "send the header Content-Type: \(type)\(least)")
         }
     }
 

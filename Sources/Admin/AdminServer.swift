@@ -21,6 +21,8 @@ package final class AdminServer: Sendable {
     private static let heldLimit = 16 << 20
     /// For a connection from its beginning to its end, in microseconds.
     private static let patience: Int64 = 20_000_000
+    /// How long somebody who was too slow has to read that.
+    private static let farewell: Int64 = 1_000_000
     /// The same where somebody else answers.
     private static let patienceWithOthers: Int64 = 600_000_000
 
@@ -69,8 +71,14 @@ package final class AdminServer: Sendable {
             }
             let now = network.monotonic()
             for client in clients.values where client.deadline <= now {
-                if !client.isEnding { counters.countTimeout() }
-                close(client, &network, &clients)
+                guard !client.isEnding, !client.conversation.hasAnswered, !client.conversation.isUntouched else {
+                    close(client, &network, &clients)
+                    continue
+                }
+                counters.countTimeout()
+                client.deadline = now + Self.farewell
+                client.conversation.answer(.problem(408, "the request did not come in time, or its answer"))
+                write(client, &network, &clients)
             }
         }
         // What is on the disk already is said to be.

@@ -105,7 +105,10 @@ enum OpenAPI {
             answers.append(
                 .init(status: status, about: about, schema: "Problem", contentType: "application/problem+json"))
         }
-        if !route.isOpen { add(401, "The token of admin.token is missing, or another one.") }
+        if !route.isOpen {
+            add(401, "The token of admin.token is missing, or another one.")
+            add(403, "A web page may have sent it.")
+        }
         if !route.parameters.isEmpty { add(400, "A parameter is unknown, missing or wrong; detail says which.") }
         switch route.action {
         case .asks: add(503, "Too many others wait, or the ledger cannot be read: try again.")

@@ -8,15 +8,19 @@ package final class Instance {
     package let identity: String
     private let lock: FileLock
 
-    package static func open(dataDirectory: String, name: String) throws(InstanceError) -> Instance {
-        let isName =
-            !name.isEmpty && name.utf8.count <= 64 && name != "." && name != ".."
+    package static func isName(_ name: String) -> Bool {
+        !name.isEmpty && name.utf8.count <= 64 && name != "." && name != ".."
             && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "/") }
-        guard isName else { throw .name(name) }
+    }
+
+    package static func open(dataDirectory: String, name: String) throws(InstanceError) -> Instance {
+        guard isName(name) else { throw .name(name) }
         let path = Paths.join(Paths.join(dataDirectory, "instances"), name)
         let identity: String
         let lock: FileLock?
         do throws(SystemError) {
+            // The ledger is for all who may trace; what belongs to an instance is not.
+            try Files.makeDirectory(dataDirectory)
             try Files.makeDirectory(path, mode: 0o700)
             lock = try FileLock.attempt(forDirectory: path)
         } catch { throw .system(error) }

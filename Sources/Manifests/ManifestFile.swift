@@ -15,6 +15,7 @@ package enum ManifestFileError: Error, Sendable, CustomStringConvertible {
         case .noneInDirectory(let path):
             "no manifest in \(path.onOneLine): it has neither \(ManifestFile.pointerName) nor "
                 + "\(ManifestFile.folderName)/*.json"
+                + (Paths.name(of: path) == ManifestFile.folderName ? "; name the directory above it" : "")
         }
     }
 }

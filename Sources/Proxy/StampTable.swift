@@ -127,6 +127,7 @@ final class KnownManifests: Sendable {
     /// In the order of their digests.
     private nonisolated(unsafe) let rows: UnsafeBufferPointer<StampRow>
     private nonisolated(unsafe) let digests: UnsafeBufferPointer<InlineArray<64, UInt8>>
+    /// -1 where several have it.
     private let versions: [(name: [UInt8], row: Int)]
 
     init(_ manifests: [StampTable.Known]) {
@@ -152,7 +153,7 @@ final class KnownManifests: Sendable {
         }
         self.rows = UnsafeBufferPointer(rows)
         self.digests = UnsafeBufferPointer(digests)
-        self.versions = versions.compactMap { name, row in row.map { (name, $0) } }
+        self.versions = versions.map { name, row in (name, row ?? -1) }
             .sorted { $0.name.lexicographicallyPrecedes($1.name) }
     }
 
@@ -165,7 +166,17 @@ final class KnownManifests: Sendable {
     /// The manifest that `name` names; nil when it names none, or more than one.
     func find(_ name: UnsafeRawBufferPointer) -> UnsafePointer<StampRow>? {
         guard let base = rows.baseAddress else { return nil }
-        if name.count >= 12, name.count <= 64, let index = findDigest(name) { return base + index }
+        let version = findVersion(name)
+        guard name.count >= 12, name.count <= 64, let index = findDigest(name) else {
+            return version.flatMap { $0 < 0 ? nil : base + $0 }
+        }
+        // What is the version of one and begins the digest of another names neither.
+        guard version == nil || version == index else { return nil }
+        return base + index
+    }
+
+    /// The manifest that has this version; -1 where several have it.
+    private func findVersion(_ name: UnsafeRawBufferPointer) -> Int? {
         var low = 0
         var high = versions.count
         while low < high {
@@ -173,7 +184,7 @@ final class KnownManifests: Sendable {
             if versions[middle].name.lexicographicallyPrecedes(name) { low = middle + 1 } else { high = middle }
         }
         guard low < versions.count, versions[low].name.elementsEqual(name) else { return nil }
-        return base + versions[low].row
+        return versions[low].row
     }
 
     private func findDigest(_ prefix: UnsafeRawBufferPointer) -> Int? {

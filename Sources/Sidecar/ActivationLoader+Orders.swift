@@ -28,12 +28,14 @@ extension ActivationLoader {
         guard let index = states.firstIndex(where: { $0.variant.hasSameBytes(as: order.variant) }) else {
             return order.reply(.noSuchVariant(known: states.map(\.variant)))
         }
+        // What the pointer has become meanwhile comes first: whoever asks could not know of it, and it is not to be passed over.
+        if watches[index].hasChanged() { load(index, cause: .pointer) }
         do throws(LoadFailure) {
             let state = states[index]
-            let pointed = try? ManifestFile.load(state.path, verification: settings.verify).manifest.digest
             if state.manifest?.digest == order.digest {
-                confirm(index, over: pointed)
-                return order.reply(.confirmed(try entry(of: state.variant)))
+                let entry = try entry(of: state.variant, order.digest)
+                confirm(index)
+                return order.reply(.confirmed(entry))
             }
             let file = try known(order.digest)
             let stamp = try makeStamp(file)
@@ -44,7 +46,7 @@ extension ActivationLoader {
             do throws(LoadFailure) {
                 // Where nobody knows its file, what it names is looked for as if it lay where the pointer is.
                 _ = try checkArtifacts(
-                    file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
+                    of: index, file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
                     called: file.path.isEmpty ? file.manifest.version : file.path)
                 recorded = try record(file, state, cause: .api, actor: order.actor)
             } catch {
@@ -52,22 +54,25 @@ extension ActivationLoader {
                 throw error
             }
             activate(index, file, stamp, recorded, cause: .api)
+            let settle = order.isSettled ? .after(microseconds: 0) : settings.settle
             change(index) { state in
-                state.overridden = pointed == order.digest ? nil : pointed
-                if order.isSettled { state.settle(.after(microseconds: 0)) }
+                state.overridden = state.pointed == .manifest(order.digest) ? nil : state.pointed
+                // Nobody knows since when the model server answers with it, be it the first one or not.
+                state.settle(settle)
             }
-            order.reply(.activated(try entry(of: state.variant), settled: order.isSettled))
+            order.reply(.activated(try entry(of: state.variant, order.digest), settled: order.isSettled))
         } catch { order.reply(.refused(reason: error.reason)) }
     }
 
     /// What is active is what the model server answers with, whatever the pointer says: so says somebody who knows.
-    private func confirm(_ index: Int, over pointed: Digest?) {
+    private func confirm(_ index: Int) {
         lastSerial += 1
         let serial = lastSerial
         change(index) { state in
             state.isCurrent = true
             state.problem = nil
-            state.overridden = pointed == state.manifest?.digest ? nil : pointed
+            state.isNotRecorded = false
+            state.overridden = state.manifest.map { .manifest($0.digest) } == state.pointed ? nil : state.pointed
             state.serial = serial
             state.settle(.after(microseconds: 0))
         }
@@ -78,6 +83,11 @@ extension ActivationLoader {
                 ("model_version", .optional(states[index].manifest?.version)),
                 ("cause", .string(Cause.api.rawValue)),
             ])
+    }
+
+    static func unconfirmed(_ pointed: Manifest, _ active: Manifest?) -> String {
+        "the pointer names \(pointed.version.onOneLine), and \((active?.version ?? "nothing").onOneLine) was activated over it: the model server may have "
+            + "followed either since; confirm it (POST /v1/activations), or make the pointer name it"
     }
 
     private func pointerFile(_ path: String) -> String {
@@ -95,9 +105,12 @@ extension ActivationLoader {
         } catch { throw LoadFailure(error.description, isOfLedger: true) }
     }
 
-    private func entry(of variant: String) throws(LoadFailure) -> HistoryEntry {
+    /// The last activation of a manifest for a variant, whatever another sidecar has activated since.
+    private func entry(of variant: String, _ digest: Digest) throws(LoadFailure) -> HistoryEntry {
         do throws(LedgerError) {
-            guard let last = try ledger.activation(of: variant, at: Instant(microseconds: .max)),
+            guard let record = try ledger.records(HexPrefix(whole: digest), limit: 1).first?.record,
+                let last = try ledger.activations(of: record, limit: 100)
+                    .first(where: { $0.variant.hasSameBytes(as: variant) }),
                 let entry = try ledger.entries([last]).first
             else { throw .missing(path: ledger.path) }
             return entry
@@ -126,12 +139,10 @@ extension ActivationLoader {
                 state.file = kept.path.isEmpty ? nil : kept.path
                 state.activeSince = last.from
                 state.isCurrent = false
-                state.overridden = file.manifest.digest
+                state.overridden = .manifest(file.manifest.digest)
                 state.serial = serial
                 state.stamp = stamp
-                state.problem =
-                    "the pointer names \(file.manifest.version.onOneLine), and \(manifest.version.onOneLine) was activated over it before this start: "
-                    + "confirm it (POST /v1/activations), or make the pointer name it"
+                state.problem = Self.unconfirmed(file.manifest, manifest)
             }
             log.write(
                 .warn, "manifest-unconfirmed",

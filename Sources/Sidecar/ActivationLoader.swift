@@ -19,6 +19,12 @@ final class ActivationLoader: @unchecked Sendable {
         case api
     }
 
+    /// What a pointer led to when it was last looked at.
+    enum Pointed: Sendable, Equatable {
+        case manifest(Digest)
+        case unreadable
+    }
+
     /// What is known of one variant, for those who report it.
     struct State: Sendable {
         let variant: String
@@ -32,7 +38,9 @@ final class ActivationLoader: @unchecked Sendable {
         /// Why not, when not.
         var problem: String?
         /// What the pointer named when the API activated something else: as long as it names that, it is not followed.
-        var overridden: Digest?
+        var overridden: Pointed?
+        /// What it named when it was last looked at; nil before.
+        var pointed: Pointed?
         /// Whether the ledger is the problem.
         var isNotRecorded = false
         /// Which activation of this process it was.
@@ -66,17 +74,18 @@ final class ActivationLoader: @unchecked Sendable {
     private(set) var settings: SidecarSettings
     let ledger: Ledger
     let log: EventLog
-    private let cache = HashCache()
-    private var watches: [PointerWatch]
+    let cache = HashCache()
+    var watches: [PointerWatch]
     var lastSerial: UInt64 = 0
-    private var board: StampBoard?
-    private var known: [StampTable.Known] = []
+    var board: StampBoard?
+    var known: [StampTable.Known] = []
     /// What `known` was made of, by the ledger's record: manifests do not change.
-    private var knownByRecord: [Int64: StampTable.Known] = [:]
-    private var knownRevision: Int64 = -1
+    var knownByRecord: [Int64: StampTable.Known] = [:]
+    var knownRevision: Int64 = -1
     /// The ledger's revision tells only of what others wrote.
-    private var hasAdded = false
-    private let shared: Mutex<[State]>
+    var hasAdded = false
+    var watch: FileWatch?
+    let shared: Mutex<[State]>
     private let activations = Mutex<[Cause: Int]>([:])
     let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
@@ -141,7 +150,7 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// What does not say its own digest rightly is never surely itself.
-    private static func ceiling(_ manifest: Manifest) -> Attribution { manifest.isDigestVerified ? .exact : .inferred }
+    static func ceiling(_ manifest: Manifest) -> Attribution { manifest.isDigestVerified ? .exact : .inferred }
 
     /// Publishes from now on to `board`.
     func attach(_ board: StampBoard) { self.board = board }
@@ -150,7 +159,6 @@ final class ActivationLoader: @unchecked Sendable {
 
     /// Waits for changes and loads them, until `stop`.
     func run() {
-        var watch: FileWatch?
         do { watch = try FileWatch() } catch {
             // Looking from time to time is enough, only later.
             log.write(.warn, "watch-failed", [("reason", .string(error.description))])
@@ -207,8 +215,12 @@ final class ActivationLoader: @unchecked Sendable {
             defer { orders = Orders() }
             return orders
         }
+        if let new = orders.settings { adopt(new) }
         for order in orders.activations { carryOut(order) }
-        guard let new = orders.settings else { return orders.cause }
+        return orders.cause
+    }
+
+    private func adopt(_ new: SidecarSettings) {
         settings = new
         for (index, state) in states.enumerated() {
             let path = new.value(of: state.variant, in: new.manifest) ?? ""
@@ -216,20 +228,16 @@ final class ActivationLoader: @unchecked Sendable {
             watches[index] = PointerWatch(path)
             shared.withLock { $0[index].path = path }
         }
-        return orders.cause
     }
 
     // MARK: - Loading
 
-    private func load(_ index: Int, cause: Cause) {
+    func load(_ index: Int, cause: Cause) {
         let state = states[index]
         watches[index].remember()
         do throws(LoadFailure) {
-            let file = try read(state)
-            watches[index].remember(file.path)
-            // It names the same as before, perhaps in another file.
-            if let overridden = state.overridden, file.manifest.digest == overridden { return }
-            if cause == .start, try keepsOverride(index, file) { return }
+            guard let file = try follow(index) else { return }
+            if state.manifest == nil, try keepsOverride(index, file) { return }
             change(index) { $0.overridden = nil }
             if file.manifest.digest == state.manifest?.digest {
                 confirm(index, file)
@@ -238,7 +246,7 @@ final class ActivationLoader: @unchecked Sendable {
             let stamp = try makeStamp(file)
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
-            let missing = try checkArtifacts(file.manifest, at: file.path, called: file.path)
+            let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
             let recorded = try record(file, state, cause: cause, actor: cause == .signal ? nil : state.path)
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
@@ -282,36 +290,29 @@ final class ActivationLoader: @unchecked Sendable {
         }
     }
 
-    private func read(_ state: State) throws(LoadFailure) -> ManifestFile {
-        do { return try ManifestFile.load(state.path, verification: settings.verify) } catch {
+    /// Reads what the pointer names. Nil where that is what it named when the API activated something else.
+    private func follow(_ index: Int) throws(LoadFailure) -> ManifestFile? {
+        let state = states[index]
+        let file: ManifestFile
+        do { file = try ManifestFile.load(state.path, verification: settings.verify) } catch {
+            shared.withLock { $0[index].pointed = .unreadable }
+            // As it was then.
+            if state.overridden == .unreadable { return nil }
             throw LoadFailure(error.description)
         }
+        watches[index].remember(file.path)
+        let pointed = Pointed.manifest(file.manifest.digest)
+        shared.withLock { $0[index].pointed = pointed }
+        guard state.overridden == pointed else { return file }
+        // Meanwhile it was not to be read: then the model server may have gone its own way, and nobody knows which.
+        if !state.isCurrent { change(index) { $0.problem = Self.unconfirmed(file.manifest, $0.manifest) } }
+        return nil
     }
 
     func makeStamp(_ file: ManifestFile) throws(LoadFailure) -> Stamp {
         do {
             return try Stamp(file.manifest, headers: settings.headers, commitLength: settings.commitLength)
         } catch { throw LoadFailure("\(file.path.onOneLine): \(error)") }
-    }
-
-    /// The names of those that are not there, where that is allowed.
-    func checkArtifacts(
-        _ manifest: Manifest, at path: String, called name: String
-    ) throws(LoadFailure) -> [String] {
-        guard settings.artifacts != .off else { return [] }
-        var missing: [String] = []
-        let checked = ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: path)
-            .run(manifest, includingDataset: false, showsProgress: false, cache: cache)
-        for item in checked where !item.state.isOK {
-            if case .missing = item.state, settings.artifacts == .ifPresent {
-                missing.append(item.name)
-                continue
-            }
-            throw LoadFailure(
-                "\(name.onOneLine): the artifact \(item.name.onOneLine) (\(item.path.onOneLine)) is \(item.state.word): "
-                    + "put the right file there, or start with --artifacts off")
-        }
-        return missing
     }
 
     /// Writes the activation to the ledger, unless it is already the active one there.
@@ -330,7 +331,7 @@ final class ActivationLoader: @unchecked Sendable {
             hasAdded = true
             // The last activation, whatever the clock says now.
             let last = try ledger.activation(of: state.variant, at: Instant(microseconds: .max))
-            if state.manifest == nil, let last, try ledger.manifest(last.record).digest == file.manifest.digest {
+            if cause == .start, let last, try ledger.manifest(last.record).digest == file.manifest.digest {
                 return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
             }
             let since = try ledger.activate(
@@ -360,6 +361,7 @@ final class ActivationLoader: @unchecked Sendable {
             state.activeSince = recorded.since
             state.isCurrent = true
             state.problem = nil
+            state.isNotRecorded = false
             state.serial = serial
             state.stamp = stamp
             // Before the first one there was no model of another manifest that could still answer.
@@ -374,7 +376,8 @@ final class ActivationLoader: @unchecked Sendable {
                 ("manifest_sha256", .string(file.manifest.digest.hex)),
                 ("previous", .optional(before?.version)), ("cause", .string(cause.rawValue)),
                 ("rollback", .bool(recorded.isRollback)),
-                ("file", .optional(states[index].file)), ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
+                ("file", .optional(states[index].file)),
+                ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
             ])
     }
 
@@ -389,6 +392,7 @@ final class ActivationLoader: @unchecked Sendable {
         change(index) { state in
             state.isCurrent = true
             state.problem = nil
+            state.isNotRecorded = false
             state.serial = serial
             state.settle(settle)
         }
@@ -400,37 +404,5 @@ final class ActivationLoader: @unchecked Sendable {
     func change(_ index: Int, _ body: (inout State) -> Void) {
         shared.withLock { body(&$0[index]) }
         if let board { board.publish(table()) }
-    }
-
-    // MARK: - What an upstream may name
-
-    private static let knownLimit = 4096
-
-    /// The manifests that the ledger knows, the latest ones, as stamps.
-    @discardableResult
-    private func loadKnown() -> Bool {
-        guard case .header = settings.attribution, let revision = try? ledger.revision(),
-            revision != knownRevision || hasAdded
-        else { return false }
-        knownRevision = revision
-        hasAdded = false
-        let latest = (try? ledger.list(after: nil, limit: Self.knownLimit))?.items ?? []
-        var found: [Int64: StampTable.Known] = [:]
-        known = latest.compactMap { summary in
-            guard var one = knownByRecord[summary.record] ?? makeKnown(summary.record) else { return nil }
-            // A version that an older manifest has too names neither.
-            one.hasOwnVersion = (try? ledger.records(version: summary.version, limit: 2).count) == 1
-            found[summary.record] = one
-            return one
-        }
-        knownByRecord = found
-        return true
-    }
-
-    private func makeKnown(_ record: Int64) -> StampTable.Known? {
-        guard let manifest = try? ledger.manifest(record),
-            let stamp = try? Stamp(manifest, headers: settings.headers, commitLength: settings.commitLength)
-        else { return nil }
-        return StampTable.Known(stamp: stamp, ceiling: Self.ceiling(manifest))
     }
 }

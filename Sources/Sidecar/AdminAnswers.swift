@@ -157,6 +157,7 @@ final class AdminAnswers: Sendable {
     }
 
     private static let candidates = 10
+    private static let answerLimit = 16 << 20
 
     private func difference(
         _ before: String, _ after: String, _ ledger: Ledger
@@ -187,6 +188,10 @@ final class AdminAnswers: Sendable {
             let bytes = Array(text.utf8)
             for line in bytes.split(separator: 0x0A, omittingEmptySubsequences: false) {
                 try session.take(Array(line).span, to: &answers)
+                guard answers.count <= Self.answerLimit else {
+                    return .problem(
+                        413, "the answers would have more than \(Self.answerLimit >> 20) MiB: send fewer lines at once")
+                }
             }
             try session.finish(to: &answers)
         } catch { return .problem(503, error.description, fields: [("Retry-After", "5")]) }

@@ -23,7 +23,22 @@ struct PointerWatch {
         [
             Paths.directory(of: path), path, Paths.join(path, ManifestFile.folderName),
             Paths.directory(of: Paths.resolved(path) ?? path),
-        ]
+        ] + links
+    }
+
+    /// Directories that have a link in them on the way: who swaps `current` changes only what is around it.
+    private var links: [String] {
+        var found: [String] = []
+        var prefix = Paths.absolute(path)
+        while prefix != "/", found.count < 32 {
+            let parent = Paths.directory(of: prefix)
+            let direct = Paths.resolved(parent).map { Paths.join($0, Paths.name(of: prefix)) }
+            if let direct, let resolved = Paths.resolved(prefix), !resolved.hasSameBytes(as: direct) {
+                found.append(parent)
+            }
+            prefix = parent
+        }
+        return found
     }
 
     private func look() -> [FileStatus.Modification?] {

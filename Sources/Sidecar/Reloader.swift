@@ -46,7 +46,12 @@ final class Reloader: Sendable {
     /// Pointers are looked at in any case.
     @discardableResult
     func reload(cause: ActivationLoader.Cause) -> Outcome {
-        let outcome = state.withLock { load(&$0) }
+        // One after the other: what was loaded last is what everybody ends up with.
+        let outcome = state.withLock { state in
+            let outcome = load(&state)
+            adopt(state.configuration.settings, cause)
+            return outcome
+        }
         switch outcome {
         case .loaded(let changed, let needRestart):
             log.write(
@@ -68,7 +73,6 @@ final class Reloader: Sendable {
                     ("effect", .string("the configuration is as it was")),
                 ])
         }
-        adopt(settings, cause)
         return outcome
     }
 

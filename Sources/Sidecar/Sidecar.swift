@@ -12,6 +12,8 @@ import Synchronization
 package struct Sidecar: ~Copyable {
     private let settings: SidecarSettings
     private let reloader: Reloader
+    /// Nobody else may have it while this one runs.
+    private let instance: Instance
     private let dataDirectory: String
     private let log: EventLog
     private let accessLog: LogFile?
@@ -45,10 +47,11 @@ package struct Sidecar: ~Copyable {
         }
         proxy.accessLog = accessLog?.number
         let takesLines = settings.lines.destination(otherwise: .off) != .off
+        // Two of one name would end each other's activations, and write into each other's files.
+        let instance = try LineService.openInstance(dataDirectory, settings.instance)
         let isNeeded = takesLines || settings.exchangeBytes > 0
-        let instance = isNeeded ? try LineService.openInstance(dataDirectory, settings.instance) : nil
         let exchanges = try Self.openExchanges(settings.lines, instance, workers: workers, &proxy)
-        let recorder = try instance.map { instance throws(SidecarError) in
+        let recorder = try (isNeeded ? instance : nil).map { instance throws(SidecarError) in
             try Self.openRecorder(settings, instance, workers: workers, &proxy, log)
         }
         // Whatever can be refused is refused before an activation is on record.
@@ -74,6 +77,7 @@ package struct Sidecar: ~Copyable {
         self.recorder = recorder
         self.posted = posted
         self.settings = settings
+        self.instance = instance
         self.dataDirectory = dataDirectory
         self.accessLog = accessLog
         self.log = log
@@ -187,7 +191,8 @@ package struct Sidecar: ~Copyable {
         }
         guard allowed < 2 * wanted + spareDescriptors else { return wanted }
         let possible = (allowed - spareDescriptors) / 2
-        guard settings.connections == nil, possible > 0 else {
+        // What is the default when nobody says anything is no demand either.
+        guard settings.connections ?? usualConnections == usualConnections, possible > 0 else {
             throw .setting(
                 SettingError(
                     "limits.connections",
@@ -213,7 +218,9 @@ package struct Sidecar: ~Copyable {
             status: { report.status() }, metrics: { report.metrics() })
         let directory = dataDirectory
         let answers = try Self.system { () throws(SystemError) in try AdminAnswers(directory, report) }
-        let server = try makeServer(routes, answers)
+        // Probes do not wait behind questions.
+        let probes = try Self.system { () throws(SystemError) in try AdminAnswers(directory, report) }
+        let server = try makeServer(routes, answers, probes: probes)
         loader.attach(fleet.board)
         let loader = loader
         let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
@@ -223,9 +230,11 @@ package struct Sidecar: ~Copyable {
         var serving: ThreadBox?
         if let admin {
             serving = try Self.serve(admin, server)
-            // Not waited for: it may be looking through a large ledger, and changes nothing.
-            _ = try Self.system { () throws(SystemError) in
-                try Threads.start("answers", inBackground: true) { answers.run() }
+            // Not waited for: one may be looking through a large ledger, and changes nothing.
+            for (name, one) in [("answers", answers), ("probes", probes)] {
+                _ = try Self.system { () throws(SystemError) in
+                    try Threads.start(name, inBackground: true) { one.run() }
+                }
             }
         }
         logStart(admin: admin?.name)
@@ -238,6 +247,7 @@ package struct Sidecar: ~Copyable {
         lines?.pipeline.stop()
         delivering?.join()
         answers.stop()
+        probes.stop()
         server.stop()
         // Not waited for: it may be hashing gigabytes, and leaves nothing half done.
         _ = consume loading
@@ -247,7 +257,7 @@ package struct Sidecar: ~Copyable {
     }
 
     private borrowing func makeServer(
-        _ routes: AdminRoutes, _ answers: AdminAnswers
+        _ routes: AdminRoutes, _ answers: AdminAnswers, probes: AdminAnswers
     ) throws(SidecarError) -> AdminServer {
         let box = posted
         let holder = ServerHolder()
@@ -261,7 +271,9 @@ package struct Sidecar: ~Copyable {
                 },
                 ask: { question, number in
                     guard let server = holder.server else { return }
-                    answers.take(question) { server.finish(number, $0) }
+                    var answering = answers
+                    if case .readiness = question { answering = probes }
+                    answering.take(question) { server.finish(number, $0) }
                 })
         }
         holder.server = server

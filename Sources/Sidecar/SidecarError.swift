@@ -34,8 +34,10 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
                 + "with (--manifest): \(reason); or start without one by --manifest-optional"
         case .notRecorded(let reason): "the activation cannot be recorded: \(reason)"
         case .address(let key, let error): SettingError(key, "\(error)").description
-        case .listen(let key, let error): SettingError(key, "cannot be: \(error)").description
+        case .listen(let key, let error): SettingError(key, ": \(error)").description
         case .kafka(let error): error.description
+        case .instance(.system(let error)):
+            "the data directory cannot be used, and without one nothing is activated: \(error) (--data-dir, or COLOPHON_DATA_DIR, says where it is)"
         case .instance(let error): error.description
         case .spool(let path, let error): "the spool \(path.onOneLine) cannot be used: \(error)"
         case .spoolElsewhere(let record, let lines, let was, let now):
@@ -44,12 +46,17 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    private static let properties = "kafka.properties"
+
     /// The same, by the name and the place at which the value was given.
     package func text(_ configuration: Configuration) -> String {
         switch self {
         case .setting(let error): configuration.text(error)
         case .address(let key, let error): configuration.text(SettingError(key, "\(error)"))
-        case .listen(let key, let error): configuration.text(SettingError(key, "cannot be: \(error)"))
+        case .listen(let key, let error): configuration.text(SettingError(key, ": \(error)"))
+        case .kafka(let error) where error.description.hasPrefix(Self.properties):
+            configuration.text(
+                SettingError(Self.properties, String(error.description.dropFirst(Self.properties.count))))
         default: description
         }
     }

@@ -81,7 +81,12 @@ struct StatusReport: Sendable {
     /// Brokers that do not answer are no reason to send requests elsewhere: lines wait. That there is no room for them is one.
     private func checkLines(_ figures: LineStatus.Figures, _ check: (String, Bool, String) -> Void) {
         if let problem = figures.spoolProblem { return check("lines", false, "the spool fails: \(problem)") }
-        guard let problem = figures.problem else { return check("lines", true, "delivered") }
+        guard let problem = figures.problem else {
+            let waiting = max(0, figures.waiting)
+            return check(
+                "lines", true,
+                waiting > 0 ? "\(waiting) are on their way" : "\(figures.delivered) delivered, none waits")
+        }
         check("lines", true, "\(max(0, figures.waiting)) wait in the spool or in their files: \(problem)")
     }
 

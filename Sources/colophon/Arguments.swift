@@ -76,6 +76,11 @@ struct Arguments: Sendable {
             if let option = lastOption, option.operandsBefore == index, !option.word.contains("=") {
                 throw usage("unexpected \"\(extra)\" after \(option.word.onOneLine)")
             }
+            if command.options.contains(where: { $0.name == "config" }),
+                extra.hasSuffix(".yaml") || extra.hasSuffix(".yml")
+            {
+                throw usage("unexpected \"\(extra)\": a configuration is named by --config \(extra)")
+            }
             throw usage("unexpected \"\(extra)\"; if it belongs to the value before it, put quotes around both")
         }
     }
@@ -154,7 +159,10 @@ extension Arguments {
 
     /// `configured` is what a configuration says of it.
     func dataDirectory(for use: DataDirectory.Use, configured: String? = nil) throws(CommandError) -> String {
-        let named = value("data-dir") ?? configured ?? Environment.value("COLOPHON_DATA_DIR")
+        var named = value("data-dir") ?? configured ?? Environment.value("COLOPHON_DATA_DIR")
+        if named == nil, !command.options.contains(where: { $0.name == "listen" }) {
+            named = try configuredDataDirectory()
+        }
         guard named?.isEmpty != true else { throw usage("--data-dir is empty") }
         return DataDirectory.path(named: named, for: use)
     }

@@ -35,7 +35,7 @@ struct Command: Sendable {
 
 extension Command.Option {
     static let dataDirectory = Command.Option(
-        name: "data-dir", value: "DIR", help: "where the ledger is (also COLOPHON_DATA_DIR)")
+        name: "data-dir", value: "DIR", help: "where the ledger is (also COLOPHON_DATA_DIR, or data_dir in --config)")
     static let configuration = Command.Option(
         name: "config", value: "FILE", help: "read the configuration from FILE (also COLOPHON_CONFIG)")
     static let json = Command.Option(name: "json", help: "print JSON, for machines")

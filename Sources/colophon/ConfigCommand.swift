@@ -75,7 +75,7 @@ extension Command {
             _ = try Printer.print(.object(answer))
         } else {
             for text in warnings + problems { complain("colophon: \(text.onOneLine)") }
-            let what = sources.file.map { $0.onOneLine } ?? "the configuration"
+            let what = sources.file.map { $0.onOneLine } ?? "no file is named (--config, COLOPHON_CONFIG); the rest"
             if problems.isEmpty {
                 _ = try Printer.print("\(what) is fine: \(given) \(given == 1 ? "key is" : "keys are") set")
             }

@@ -8,7 +8,7 @@ extension Command {
         options: [
             Option(name: "variant", value: "NAME", help: "only this variant"),
             Option(name: "at", value: "TIME", help: "what was live then: 2025-03-04T18:21Z"),
-            .limit, .after, .json, .dataDirectory,
+            .limit, .after, .json, .dataDirectory, .configuration,
         ],
         details: """
             Lists the activations that the ledger has recorded, the last one first. An activation lasts until the next one of the

@@ -5,7 +5,7 @@ import Trace
 extension Command {
     static let manifestDiff = Command(
         path: ["manifest", "diff"], summary: "Show what changed between two builds",
-        operands: "A B", operandCount: 2...2, options: [.json, .verify, .dataDirectory],
+        operands: "A B", operandCount: 2...2, options: [.json, .verify, .dataDirectory, .configuration],
         details: "A and B are files, directories of training runs, or versions or digests that the ledger knows.",
         examples: [
             ("colophon manifest diff als-20250304 als-20250311", "two builds that the ledger knows"),

@@ -5,7 +5,7 @@ import Trace
 extension Command {
     static let manifestShow = Command(
         path: ["manifest", "show"], summary: "Show what a manifest says",
-        operands: "MANIFEST", operandCount: 1...1, options: [.json, .verify, .dataDirectory],
+        operands: "MANIFEST", operandCount: 1...1, options: [.json, .verify, .dataDirectory, .configuration],
         details: """
             MANIFEST is a file, the directory of a training run, or a version or digest that the ledger knows.
             With --json the manifest itself is printed, every member of it.

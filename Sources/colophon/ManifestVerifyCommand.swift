@@ -9,7 +9,7 @@ extension Command {
         operands: "MANIFEST", operandCount: 1...1,
         options: [
             Option(name: "skip-dataset", help: "leave the dataset out, where it is not kept beside the model"),
-            .artifactsRoot, .json, .dataDirectory,
+            .artifactsRoot, .json, .dataDirectory, .configuration,
         ],
         details: """
             MANIFEST is a file, the directory of a training run, or a version or digest that the ledger knows.

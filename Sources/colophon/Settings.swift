@@ -29,6 +29,12 @@ extension Arguments {
             file: file, environment: Environment.all, flags: flags)
     }
 
+    /// Where the configuration that is named has the ledger; nil where none is named, or it says nothing of that.
+    func configuredDataDirectory() throws(CommandError) -> String? {
+        guard has("config") || Environment.value("COLOPHON_CONFIG") != nil else { return nil }
+        return try configuration(try sources([])).settings.dataDirectory
+    }
+
     func configuration(_ sources: Configuration.Sources) throws(CommandError) -> Configuration {
         let configuration: Configuration
         do { configuration = try Configuration(sources) } catch {

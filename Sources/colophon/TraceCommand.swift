@@ -9,7 +9,7 @@ extension Command {
         operands: "INPUT", operandCount: 1...1,
         options: [
             Option(name: "verify", help: "hash every file that the manifest names, and tell its state"),
-            .json, .dataDirectory, .manifests,
+            .json, .dataDirectory, .configuration, .manifests,
             Option(
                 name: "manifest", value: "FILE", help: "look in this manifest alone, and take it for the active one"),
             .artifactsRoot,

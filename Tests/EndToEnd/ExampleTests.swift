@@ -92,7 +92,44 @@ struct ExampleTests {
             #expect(
                 result.output.contains("X-Model-Version: als-20250311") && result.output.contains("\"ready\": true"))
             #expect(result.output.contains("manifest_sha256=") && result.output.contains(",origin="))
-            #expect(!result.output.contains("changed") && result.output.contains("(exit code 4)"))
+            #expect(result.output.contains("\"rollback\": true") && result.output.contains("(exit code 4)"))
+        }
+    }
+
+    private static func freePorts() -> [Int] {
+        let result = Program.run([
+            "python3", "-c",
+            "import socket; s = [socket.create_server(('127.0.0.1', 0)) for _ in range(3)]; print(*[x.getsockname()[1] for x in s])",
+        ])
+        return result.output.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
+    }
+
+    @Test("`make run` stays up until Ctrl-C, cleans up behind itself, and says so when a port is taken")
+    func staysUp() throws {
+        let scratch = colophon.scratch
+        let ports = Self.freePorts()
+        try #require(ports.count == 3)
+        let names = ["LISTEN", "ADMIN", "UPSTREAM"]
+        let environment = Dictionary(
+            uniqueKeysWithValues: zip(names, ports).map { ($0, "127.0.0.1:\($1)") })
+        let demo = Program.start(
+            [Program.root + "/Examples/demo", "--stay", Program.colophonPath, scratch.path("run")],
+            output: scratch.path("out"), errors: scratch.path("err"), environment: environment)
+        var isUp = false
+        while !isUp, !Program.hasEnded(demo) { isUp = (scratch.read("out") ?? "").contains("Ctrl-C ends it") }
+        #expect(isUp, "\(scratch.read("err") ?? "")")
+        let answer = Program.run(["curl", "-sD-", "-o", "/dev/null", "http://127.0.0.1:\(ports[0])/recommend/7"])
+        #expect(answer.output.contains("X-Model-Version:"))
+        let second = Program.run(
+            [Program.root + "/Examples/demo", "--stay", Program.colophonPath, scratch.path("other")],
+            environment: environment)
+        #expect(second.status == 1 && second.errors.contains("something listens on 127.0.0.1:\(ports[0]) already"))
+        #expect(second.errors.contains("LISTEN=127.0.0.1:PORT make run"))
+        kill(demo, SIGINT)
+        #expect(Program.wait(for: demo) == 130, "\(scratch.read("err") ?? "")")
+        for port in ports {
+            let tried = Program.run(["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:\(port)/"])
+            #expect(tried.status == 7, "somebody still listens on \(port)")
         }
     }
 }

@@ -18,7 +18,7 @@ struct PackagingTests {
     func packages() {
         let python = Program.root + "/.venv/bin/python3"
         let result = Program.run([
-            python, "-W", "ignore", Program.root + "/Tests/EndToEnd/packaging.py", Program.colophonPath,
+            python, "-W", "ignore", Program.root + "/Tests/EndToEnd/installing.py", Program.colophonPath,
         ])
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         #expect(result.output.split(separator: "\n").count >= 7)

@@ -32,7 +32,9 @@ package struct Configuration: Sendable {
             switch key.shape {
             case .one: value = .one(texts.last ?? "")
             case .list: value = .list(texts)
-            case .variants, .map: value = SettingKey.namedValues(texts).map { .map($0) } ?? .list(texts)
+            case .variants, .map:
+                value =
+                    SettingKey.namedValues(texts).map { .map($0) } ?? (texts.count == 1 ? .one(texts[0]) : .list(texts))
             }
         }
     }
@@ -59,6 +61,7 @@ package struct Configuration: Sendable {
     /// A flag wins over the environment, that over the file, and that over the default. Throws everything that is wrong at once.
     package init(_ sources: Sources) throws(ConfigurationError) {
         var problems: [String] = []
+        var warnings: [String] = []
         var found: [String: Entry] = [:]
         func set(_ key: SettingKey, _ value: SettingValue, written: SettingValue? = nil, _ origin: Origin) {
             found[key.name] = Entry(key: key, value: value, written: written ?? value, origin: origin)
@@ -67,8 +70,8 @@ package struct Configuration: Sendable {
             let file = ConfigurationFile(path, environment: sources.environment)
             for item in file.items { set(item.key, item.value, written: item.written, .file(path, line: item.line)) }
             problems += file.problems
+            warnings += file.warnings
         }
-        var warnings: [String] = []
         for variable in sources.environment where variable.name.hasPrefix("COLOPHON_") {
             guard let key = SettingKey.all.first(where: { $0.variable.hasSameBytes(as: variable.name) }) else {
                 Self.warn(of: variable.name, &warnings)
@@ -94,7 +97,7 @@ package struct Configuration: Sendable {
                 problems.append(Self.text(error, entry.origin))
             }
         }
-        guard problems.isEmpty else { throw ConfigurationError(problems) }
+        guard problems.isEmpty else { throw ConfigurationError(Self.inOrder(problems)) }
         self.entries = entries
         self.settings = settings
         self.warnings = warnings
@@ -110,15 +113,35 @@ package struct Configuration: Sendable {
 
     /// What is wrong with a value, by the name and the place at which it was given.
     package func text(_ error: SettingError) -> String {
-        Self.text(error, entries.first { $0.key.name.hasSameBytes(as: error.name) }?.origin ?? .usual)
+        let origin = entries.first { $0.key.name.hasSameBytes(as: error.name) }?.origin ?? .usual
+        // Whoever writes a file looks for the key, and not for the option.
+        if case .usual = origin, hasFile { return error.text("\(error.name) (--\(SettingKey.flag(of: error.name)))") }
+        return Self.text(error, origin)
     }
 
     private static func text(_ error: SettingError, _ origin: Origin) -> String {
         switch origin {
         case .usual: error.description
-        case .flag(let spelling): "\(spelling) \(error.reason)"
-        case .environment(let name): "\(name) \(error.reason)"
-        case .file(let path, let line): "\(path.onOneLine):\(line): \(error.name) \(error.reason)"
+        case .flag(let spelling): error.text(spelling)
+        case .environment(let name): error.text(name)
+        case .file(let path, let line): "\(path.onOneLine):\(line): " + error.text(error.name)
+        }
+    }
+
+    /// Those of a file by their lines, and then the others.
+    private static func inOrder(_ problems: [String]) -> [String] {
+        func line(_ problem: String) -> Int {
+            let parts = problem.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            return parts.count == 3 ? Int(parts[1]) ?? .max : .max
+        }
+        return problems.enumerated().sorted { (line($0.element), $0.offset) < (line($1.element), $1.offset) }
+            .map(\.element)
+    }
+
+    private var hasFile: Bool {
+        entries.contains { entry in
+            if case .file = entry.origin { return true }
+            return false
         }
     }
 

@@ -13,6 +13,7 @@ struct ConfigurationFile {
 
     private(set) var items: [Item] = []
     private(set) var problems: [String] = []
+    private(set) var warnings: [String] = []
     private let path: String
     private let directory: String
     private let environment: [(name: String, value: String)]
@@ -61,15 +62,36 @@ struct ConfigurationFile {
         // A section whose keys are all commented out.
         case let value where value.isNothing: break
         default:
-            complain(member.place.line, "\(name) is a section: its keys stand below it, indented")
+            var reason = "\(name) is a section: its keys stand below it, indented"
+            if case .scalar(let text, true, _) = member.value, text.contains(":") {
+                reason += ", each with a colon and a blank before its value"
+            }
+            complain(member.value.place.line, reason)
         }
     }
 
     private static func unknown(_ name: String) -> String {
+        // What is behind the name may be a value that lacks its blank, and a secret.
+        let isOfName: (Character) -> Bool = { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
+        let shown = String(name.prefix(while: isOfName))
+        guard shown.utf8.count == name.utf8.count else {
+            return "there is no key \(shown)…: behind a key stand a colon and a blank"
+        }
         if let section = name.split(separator: ".").first, SettingKey.named(name) != nil {
             return "\(name) is written as a section: \(section):, and its keys below it, indented"
         }
-        let hint = Spelling.nearest(to: name, among: SettingKey.all.map(\.name)).map { "; did you mean \($0)?" } ?? ""
+        let deeper = SettingKey.all.map(\.name).filter { $0.hasSuffix("." + name) }
+        if !deeper.isEmpty {
+            return
+                "there is no key \(name) here; did you mean \(deeper.prefix(3).joined(separator: " or ")), indented below its section?"
+        }
+        let sections = Set(
+            SettingKey.all.compactMap {
+                $0.name.contains(".") ? $0.name.split(separator: ".").first.map(String.init) : nil
+            })
+        let hint =
+            Spelling.nearest(to: name, among: SettingKey.all.map(\.name) + sections.sorted())
+            .map { "; did you mean \($0)?" } ?? ""
         return "there is no key \(name)\(hint) (`colophon config show` prints all)"
     }
 
@@ -79,12 +101,22 @@ struct ConfigurationFile {
             return complain(line, "\(key.name) has no value: write one, or remove the line")
         }
         guard let written = value(of: member.value, key) else { return }
+        for text in written.texts where Self.lacksBraces(text) {
+            warnings.append(
+                "\(path.onOneLine):\(line): \(key.name) is taken as it is written; a variable is written ${NAME}")
+        }
+        if case .none = key.paths {
+        } else if let home = written.texts.first(where: SettingKey.isAtHome) {
+            return complain(line, "\(key.name) " + SettingKey.homeReason(home))
+        }
         do throws(Missing) {
             let value = try written.mapTexts { text throws(Missing) in try fill(text) }
             items.append(
                 Item(key: key, value: key.rebased(value, from: directory), written: written, line: line))
         } catch {
-            complain(line, "\(key.name) needs the variable \(error.variable), which is not set")
+            guard let variable = error.variable else { return complain(line, "\(key.name) has a ${ that no } closes") }
+            let hint = Spelling.nearest(to: variable, among: environment.map(\.name)).map { "; did you mean \($0)?" }
+            complain(line, "\(key.name) needs the variable \(variable), which is not set, or empty\(hint ?? "")")
         }
     }
 
@@ -127,8 +159,15 @@ struct ConfigurationFile {
 
     // MARK: - Variables
 
+    /// Whether it looks like a variable of a shell: `$NAME`.
+    private static func lacksBraces(_ text: String) -> Bool {
+        guard text.utf8.first == UInt8(ascii: "$"), text.utf8.count > 1 else { return false }
+        return text.utf8.dropFirst().allSatisfy { $0 >= 0x41 && $0 <= 0x5A || $0 >= 0x30 && $0 <= 0x39 || $0 == 0x5F }
+    }
+
     private struct Missing: Error {
-        let variable: String
+        /// Nil where the name has no end.
+        let variable: String?
     }
 
     /// Puts the environment's values in for `${NAME}`; `$${` is a plain `${`.
@@ -140,7 +179,8 @@ struct ConfigurationFile {
             if bytes[index...].starts(with: "$${".utf8) {
                 filled += "${".utf8
                 index += 3
-            } else if bytes[index...].starts(with: "${".utf8), let end = bytes[index...].firstIndex(of: 0x7D) {
+            } else if bytes[index...].starts(with: "${".utf8) {
+                guard let end = bytes[index...].firstIndex(of: 0x7D) else { throw Missing(variable: nil) }
                 let name = String(decoding: bytes[(index + 2)..<end], as: UTF8.self)
                 guard let variable = environment.first(where: { $0.name.hasSameBytes(as: name) }),
                     !variable.value.isEmpty

@@ -67,7 +67,15 @@ package enum ConfigurationSchema {
         }
     }
 
+    /// A variable may stand for anything.
     private static func value(_ kind: SettingKey.Kind) -> [JSONObject.Member] {
+        if case .text = kind { return plainValue(kind) }
+        let variable = JSON.object(
+            JSONObject([.init("type", .string("string")), .init("pattern", .string("\\$\\{"))]))
+        return [.init("anyOf", .array([.object(JSONObject(plainValue(kind))), variable]))]
+    }
+
+    private static func plainValue(_ kind: SettingKey.Kind) -> [JSONObject.Member] {
         switch kind {
         // Whatever a plain word looks like to YAML, it is taken as it is written.
         case .text: [.init("type", types(["string", "number", "boolean"]))]
@@ -93,7 +101,7 @@ package enum ConfigurationSchema {
                     "anyOf",
                     .array([
                         .object(JSONObject([.init("enum", .array(words.map(JSON.string) + truths(among: words)))])),
-                        .object(JSONObject(value(other))),
+                        .object(JSONObject(plainValue(other))),
                     ]))
             ]
         }

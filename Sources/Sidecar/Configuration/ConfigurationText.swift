@@ -1,5 +1,6 @@
 import Kafka
 import Provenance
+import Runtime
 
 /// The effective configuration, as it is shown: secrets never are.
 extension Configuration {
@@ -17,7 +18,9 @@ extension Configuration {
             if isDocumented { rows += Self.comment(entry.key).map { (indent(path.count) + $0, "") } }
             var from = Self.words(entry.origin)
             if isDocumented, case .usual = entry.origin { from = "" }
-            rows += self.rows(of: entry.shown, under: indent(path.count) + (parts.last ?? ""), from: from)
+            // What is relative is so to where it was said, and that is not where this may be read.
+            let shown = isDocumented ? entry.shown : entry.key.rebased(entry.shown, from: Paths.absolute("."))
+            rows += self.rows(of: shown, under: indent(path.count) + (parts.last ?? ""), from: from)
         }
         let width = min(56, rows.filter { !$0.from.isEmpty }.map(\.text.count).max() ?? 0)
         return rows.map { row in
@@ -72,7 +75,8 @@ extension Configuration {
                         entry.key.name,
                         .object(
                             JSONObject([
-                                .init("value", entry.shown.json), .init("from", .string(Self.words(entry.origin))),
+                                .init("value", entry.key.rebased(entry.shown, from: Paths.absolute(".")).json),
+                                .init("from", .string(Self.words(entry.origin))),
                             ])))
                 }))
     }
@@ -96,6 +100,23 @@ extension Configuration {
         }
     }
 
+    /// YAML refuses what cannot be printed, even in quotes, unless it is written by its number.
+    private static func quoted(_ text: String) -> String {
+        var quoted = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar.value {
+            case 0x22, 0x5C: quoted += "\\" + String(scalar)
+            case 0x20...0x7E, 0xA1...0x2027, 0x202A...0xD7FF,
+                0xE000...0xFEFE, 0xFF00...0xFFFD, 0x10000...0x10FFFD:
+                quoted.unicodeScalars.append(scalar)
+            default:
+                let digits = String(scalar.value, radix: 16, uppercase: true)
+                quoted += "\\U" + String(repeating: "0", count: 8 - digits.utf8.count) + digits
+            }
+        }
+        return quoted + "\""
+    }
+
     /// Plain where YAML reads it as it is, and else in quotes.
     private static func scalar(_ text: String) -> String {
         let isPlain =
@@ -107,7 +128,7 @@ extension Configuration {
             } && text.utf8.last != 0x3A
         // Numbers to the base of sixty, to some readers.
         let isSexagesimal = text.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x3A } && text.utf8.contains(0x3A)
-        return isPlain && !isSexagesimal && text != "null" ? text : JSONWriter.compact.text(.string(text))
+        return isPlain && !isSexagesimal && text != "null" ? text : quoted(text)
     }
 }
 
@@ -115,15 +136,32 @@ extension Configuration.Entry {
     /// The value, without what is secret. What stands for a variable is shown as it is written.
     var shown: SettingValue {
         let redacted = "(redacted)"
-        func isVariable(_ text: String) -> Bool { text.hasPrefix("${") && text.hasSuffix("}") && text.count > 3 }
-        func hidden(_ text: String) -> String { text.isEmpty || isVariable(text) ? text : redacted }
+        var isOfFile = false
+        if case .file = origin { isOfFile = true }
+        /// What is all a variable says nothing of what is in it. Only in files are they put in.
+        func hidden(_ text: String) -> String {
+            let name = text.utf8.dropFirst(2).dropLast()
+            let isVariable =
+                isOfFile && text.hasPrefix("${") && text.hasSuffix("}") && !name.isEmpty
+                && name.allSatisfy {
+                    $0 >= 0x41 && $0 <= 0x5A || $0 >= 0x61 && $0 <= 0x7A || $0 >= 0x30 && $0 <= 0x39 || $0 == 0x5F
+                }
+            return text.isEmpty || isVariable ? text : redacted
+        }
         if key.isSecret { return written.mapTexts(hidden) }
-        guard key.shape.isMap, case .map(let pairs) = value, case .map(let written) = written else { return value }
+        guard key.shape.isMap, case .map(let pairs) = value, case .map(let written) = written else {
+            return value.mapTexts(Self.unfilled)
+        }
         return .map(
             zip(pairs, written).map { pair, written in
                 // What came from a variable may be secret, whatever it is called.
-                let isSecret = KafkaProperties.isSecret(pair.name) || written.value.contains("${")
-                return (pair.name, isSecret ? hidden(written.value) : pair.value)
+                let isSecret = KafkaProperties.isSecret(pair.name) || isOfFile && written.value.contains("${")
+                return (pair.name, isSecret ? hidden(written.value) : Self.unfilled(pair.value))
             })
+    }
+
+    /// As a file has to have it, where a variable would be put in.
+    private static func unfilled(_ text: String) -> String {
+        text.split(separator: "${", omittingEmptySubsequences: false).joined(separator: "$${")
     }
 }

@@ -113,8 +113,11 @@ extension SettingKey {
     ) throws(Unfit) -> Choice
     where Choice.RawValue == String {
         guard let choice = Choice(rawValue: text) else {
-            let known = ((other.map { [$0] } ?? []) + Choice.allCases.map(\.rawValue)).joined(separator: ", ")
-            throw Unfit("takes one of \(known), not \"\(text)\"")
+            let known = (other.map { [$0] } ?? []) + Choice.allCases.map(\.rawValue)
+            let near =
+                known.first { text.hasPrefix($0) || $0.hasPrefix(text) } ?? Spelling.nearest(to: text, among: known)
+            let hint = text.isEmpty ? "" : near.map { "; did you mean \($0)?" } ?? ""
+            throw Unfit("takes one of \(known.joined(separator: ", ")), not \"\(text)\"\(hint)")
         }
         return choice
     }

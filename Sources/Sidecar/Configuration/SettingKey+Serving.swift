@@ -166,9 +166,13 @@ extension SettingKey {
 
     private static func settle(_ text: String) throws(Unfit) -> SidecarSettings.Settle {
         switch text {
-        case "none": .after(microseconds: 0)
-        case "upstream-restart": .upstreamRestart
-        default: .after(microseconds: try duration(text, from: 0))
+        case "none": return .after(microseconds: 0)
+        case "upstream-restart": return .upstreamRestart
+        default:
+            guard let time = try? duration(text, from: 0) else {
+                throw Unfit("takes none, upstream-restart, or a time such as 500ms, 5s or 10m, not \"\(text)\"")
+            }
+            return .after(microseconds: time)
         }
     }
 

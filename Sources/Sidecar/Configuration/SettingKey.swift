@@ -12,7 +12,10 @@ package struct SettingError: Error, Sendable, CustomStringConvertible {
     }
 
     /// As it is said to those who give flags.
-    package var description: String { "--\(SettingKey.flag(of: name)) \(reason)" }
+    package var description: String { text("--\(SettingKey.flag(of: name))") }
+
+    /// The same of somebody who calls the key something else. A reason that begins with a colon is one by itself.
+    func text(_ name: String) -> String { name + (reason.hasPrefix(":") ? "" : " ") + reason }
 }
 
 /// One key of the configuration: its name, what it takes, its default, and where that goes.
@@ -123,6 +126,17 @@ package struct SettingKey: Sendable {
         if let empty = value.texts.first(where: { $0.isEmpty }), empty.isEmpty {
             throw SettingError(name, "has an empty value")
         }
+        if case .none = paths {
+        } else if let home = value.texts.first(where: Self.isAtHome) {
+            throw SettingError(name, Self.homeReason(home))
+        }
         do throws(Unfit) { try set(&settings, value) } catch { throw SettingError(name, error.reason.onOneLine) }
+    }
+
+    /// A path as only shells understand it.
+    static func isAtHome(_ text: String) -> Bool { text == "~" || text.hasPrefix("~/") }
+
+    static func homeReason(_ text: String) -> String {
+        "takes a path that is written out: nobody puts a directory in for ~ in \(text.onOneLine)"
     }
 }

@@ -6,6 +6,7 @@ import Runtime
 /// What contradicts itself is refused here, before anything of the machine is looked at.
 extension SidecarSettings {
     package func check() throws(SidecarError) {
+        guard Instance.isName(instance) else { throw .instance(.name(instance)) }
         try checkAddresses()
         try checkVariants()
         try checkRoute()
@@ -32,6 +33,17 @@ extension SidecarSettings {
     private func checkAddresses() throws(SidecarError) {
         for (key, address) in upstream.map({ ("upstream", $0.value) }) + listen.map({ ("listen", $0) }) {
             do { try SocketAddress.check(address) } catch { throw .address(key: key, error) }
+        }
+        for (index, address) in listen.enumerated() where !address.hasSuffix(":0") {
+            let others = listen[..<index] + [adminListen]
+            if others.contains(where: { $0.hasSameBytes(as: address) }) {
+                throw .setting(
+                    SettingError("listen", "names \(address.onOneLine), where something of its own listens already"))
+            }
+            if upstream.contains(where: { $0.value.hasSameBytes(as: address) }) {
+                throw .setting(
+                    SettingError("upstream", "\(address.onOneLine) is where it listens itself: name the model server"))
+            }
         }
     }
 
@@ -70,7 +82,9 @@ extension SidecarSettings {
             .compactMap { $0?.lowercased() }
         for (index, name) in written.enumerated() where written[..<index].contains(where: { $0.hasSameBytes(as: name) })
         {
-            throw .setting(SettingError("stamp", "gives \(name) to two headers: choose different names"))
+            throw .setting(
+                SettingError(
+                    "stamp.version", "and other keys of stamp give \(name) to two headers: choose different names"))
         }
         if let connections, let workers, connections < workers {
             throw .setting(
@@ -84,6 +98,10 @@ extension SidecarSettings {
     }
 
     private func checkAdmin() throws(SidecarError) {
+        guard adminToken.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw .setting(
+                SettingError("admin.token", "takes printable characters without blanks: no header can carry others"))
+        }
         guard adminListen != "off", adminToken.isEmpty else { return }
         let address: SocketAddress
         do { address = try SocketAddress.resolve(adminListen)[0] } catch { throw .address(key: "admin.listen", error) }

@@ -189,6 +189,149 @@ def test_after_a_restart_nothing_is_claimed_until_somebody_confirms():
             third.get().assert_stamped("m3")
 
 
+def test_a_pointer_that_changes_while_another_variant_is_hashed_is_believed_no_more():
+    import tempfile
+    from pathlib import Path
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-", dir=".") as directory:
+        a, b = Path(directory, "a.json"), Path(directory, "b.json")
+        place(a, manifest("a1"))
+        place(b, manifest("b1"))
+        # So large that hashing it takes longer than anything else here.
+        with open(Path(directory, "large.bin"), "wb") as large:
+            large.truncate(16 << 30)
+        args = ["--manifest", f"a={a}", "--manifest", f"b={b}", "--upstream", f"b={upstream.address}", "--route-header", "X-Arm",
+                "--attribution-settle", "none"]
+        with Colophon(f"a={upstream.address}", *args, manifest_args=[]) as colophon:
+            def of(variant):
+                return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == variant)
+
+            colophon.get("/", "X-Arm: a\r\n").assert_stamped("a1")
+            place(b, manifest("b2", artifacts={"model": {"path": str(Path(directory, "large.bin").absolute()), "sha256": "0" * 64}}))
+            wait_until(lambda: not of("b")["current"], "the hashing")
+            place(a, manifest("a2"))
+            wait_until(lambda: colophon.get("/", "X-Arm: a\r\n").one("X-Model-Attribution") == "unknown", "the doubt")
+            assert of("b")["problem"] is None, "the hashing has ended: this has shown nothing"
+
+
+def test_a_ledger_that_comes_back_is_ready_again():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--poll", "100ms") as colophon:
+        ledger, away = colophon.path / "data" / "ledger.sqlite", colophon.path / "data" / "away.sqlite"
+        ledger.rename(away)
+        place(colophon.pointer, manifest("m2"))
+        wait_until(lambda: (live(colophon)["problem"] or "").count("ledger"), "the problem")
+        assert colophon.ask("/readyz")[0] == 503
+        away.rename(ledger)
+        wait_until(lambda: colophon.ask("/readyz")[0] == 200, "readiness")
+        assert live(colophon)["model_version"] == "m2"
+
+
+def test_what_the_api_has_activated_is_not_forgotten_when_the_pointer_comes_late():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none") as colophon:
+        index(colophon, "m2")
+        call(colophon, "/v1/activations", {"manifest": "m2"})
+        colophon.terminate()
+        colophon.process.wait(PATIENCE)
+        colophon.pointer.unlink()
+        with Colophon(upstream.address, "--attribution-settle", "10m", "--manifest-optional", directory=colophon.path, version=None) as again:
+            assert again.get().one("X-Model-Attribution") == "unknown"
+            place(again.pointer, manifest("m1"))
+            wait_until(lambda: "confirm it" in (live(again)["problem"] or ""), "the late pointer")
+            assert again.get().one("X-Model-Attribution") == "unknown" and live(again)["model_version"] == "m2"
+            # An order that does not say that the server has followed is doubted for as long as any activation.
+            (again.path / "m4.json").write_text(manifest("m4"))
+            index(again, "m4")
+            assert call(again, "/v1/activations", {"manifest": "m4"})[1]["settled"] is False
+            again.get().assert_stamped("m4", "mixed")
+
+
+def test_an_order_does_not_pass_over_a_pointer_that_has_just_changed():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--poll", "10m", version=None,
+                                            manifest_args=["--manifest-optional"]) as probe:
+        for version in ("m1", "m2"):
+            (probe.path / version).mkdir()
+            (probe.path / version / "model_manifest.json").write_text(manifest(version))
+        (probe.path / "current").symlink_to(probe.path / "m2")
+        with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "10m", "--instance", "second", directory=probe.path,
+                      manifest_args=["--manifest", str(probe.path / "current" / "model_manifest.json")]) as colophon:
+            colophon.get().assert_stamped("m2")
+            # A swapped link on the way is seen, though nobody polls.
+            (probe.path / "next").symlink_to(probe.path / "m1")
+            os.rename(probe.path / "next", probe.path / "current")
+            answer = call(colophon, "/v1/activations", {"manifest": "m2"})[1]
+            versions = [a["model_version"] for a in call(colophon, "/v1/history")[1]["activations"]]
+            # Either way the pointer's is on record, and what is asked for is live.
+            assert answer["result"] == "activated" and versions[:2] == ["m2", "m1"], (answer, versions)
+            (probe.path / "next").symlink_to(probe.path / "m2")
+            os.rename(probe.path / "next", probe.path / "current")
+            (probe.path / "next").symlink_to(probe.path / "m1")
+            os.rename(probe.path / "next", probe.path / "current")
+            colophon.get().one("X-Model-Version")
+
+
+def test_a_pointer_that_goes_and_comes_back_under_an_order_says_so():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none") as colophon:
+        index(colophon, "m2")
+        call(colophon, "/v1/activations", {"manifest": "m2"})
+        colophon.pointer.unlink()
+        wait_until(lambda: colophon.get().one("X-Model-Attribution") == "unknown", "the missing pointer")
+        place(colophon.pointer, manifest("m1"))
+        wait_until(lambda: "the pointer names m1, and m2 was activated over it" in (live(colophon)["problem"] or ""), "the words")
+        assert call(colophon, "/v1/activations", {"manifest": "m2"})[1]["result"] == "confirmed"
+        colophon.get().assert_stamped("m2")
+        # Over a pointer that cannot be read: a look at it changes nothing.
+        colophon.pointer.write_text("{")
+        wait_until(lambda: colophon.get().one("X-Model-Attribution") == "unknown", "the broken pointer")
+        call(colophon, "/v1/activations", {"manifest": "m2"})
+        call(colophon, "/v1/reload", {})
+        colophon.event("reload")
+        colophon.get().assert_stamped("m2")
+        place(colophon.pointer, manifest("m3"))
+        wait_until(lambda: colophon.get().one("X-Model-Version") == "m3", "the mended pointer")
+
+
+def test_two_sidecars_on_one_ledger():
+    with Upstream(ok) as upstream:
+        import tempfile
+        from pathlib import Path
+        with tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+            here = Path(directory)
+            for name in ("a", "b"):
+                place(here / f"{name}.json", manifest(f"{name}0"))
+
+            def sidecar(name):
+                return Colophon(f"{name}={upstream.address}", "--attribution-settle", "none", "--instance", name, directory=here, version=None,
+                                manifest_args=["--manifest", f"{name}={here}/{name}.json"])
+
+            with sidecar("a") as a, sidecar("b") as b:
+                held = subprocess.run([COLOPHON, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--upstream", upstream.address,
+                                       "--manifest", f"{here}/a.json", "--data-dir", str(here / "data"), "--instance", "a"],
+                                      capture_output=True, text=True, timeout=PATIENCE)
+                assert held.returncode == 3 and "the instance a is in use" in held.stderr, held
+
+                def promote(colophon, name, count):
+                    for number in range(1, count + 1):
+                        version = f"{name}{number}"
+                        place(here / f"{name}.json", manifest(version))
+                        wait_until(lambda: live(colophon)["model_version"] == version and live(colophon)["current"], version)
+                        colophon.get().assert_stamped(version)
+                        if number % 5 == 0:
+                            assert call(colophon, "/v1/activations", {"manifest": f"{name}{number - 1}"})[0] == 200
+                            colophon.get().assert_stamped(f"{name}{number - 1}")
+
+                with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                    for done in [pool.submit(promote, a, "a", 20), pool.submit(promote, b, "b", 20)]:
+                        done.result()
+                for name, colophon in (("a", b), ("b", a)):
+                    history = call(colophon, f"/v1/history?variant={name}&limit=1000")[1]["activations"]
+                    expected = [f"{name}0"]
+                    for number in range(1, 21):
+                        expected += [f"{name}{number}"] + ([f"{name}{number - 1}"] if number % 5 == 0 else [])
+                    assert [entry["model_version"] for entry in reversed(history)] == expected, history
+                    assert all(entry["instance"] == name for entry in history)
+                    for earlier, later in zip(history[1:], history):
+                        assert earlier["until"] == later["from"], (earlier, later)
+
+
 def test_what_cannot_be_activated_changes_nothing():
     with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--artifacts", "required") as colophon:
         index(colophon, "m2")
@@ -267,12 +410,17 @@ def test_web_pages_cannot_reach_it():
     with Upstream(ok) as upstream, Colophon(upstream.address) as colophon:
         for path in ("/v1/reload", "/v1/activations", "/v1/trace"):
             for headers, status in [
-                ({"Host": "evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
+                ({"Host": "evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Host": "127.0.0.1.evil.example"}, 403), ({"Origin": "null"}, 403),
                 ({"Content-Type": "text/plain"}, 415), ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
             ]:
                 assert call(colophon, path, {}, headers=headers)[0] == status, (path, headers)
             assert call(colophon, path, {}, headers={"Origin": "http://localhost:3000"})[0] in (200, 422)
             assert call(colophon, path, {}, headers={"Content-Encoding": "gzip"})[0] == 415
+        # Nor read what it tells, under a name of their own that leads here.
+        for path in ("/v1/manifests", "/v1/status", "/v1/history", "/v1/trace?input=m1", "/metrics", "/readyz", "/openapi.json"):
+            assert call(colophon, path, headers={"Host": "evil.example"})[0] == 403, path
+            assert call(colophon, path, headers={"Origin": "http://evil.example"})[0] == 403, path
+        assert call(colophon, "/healthz", headers={"Host": "10.1.2.3:9464"})[0] == 200
 
 
 def test_bodies_and_heads_are_bounded_and_slow_clients_keep_nobody_out():

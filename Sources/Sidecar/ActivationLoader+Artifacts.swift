@@ -1,0 +1,58 @@
+import Manifests
+import Provenance
+import Proxy
+import Runtime
+import Synchronization
+
+/// Hashing what a manifest names, which may take its time.
+extension ActivationLoader {
+    /// The names of those that are not there, where that is allowed.
+    func checkArtifacts(
+        of index: Int, _ manifest: Manifest, at path: String, called name: String
+    ) throws(LoadFailure) -> [String] {
+        guard settings.artifacts != .off else { return [] }
+        var missing: [String] = []
+        let (check, cache) = (ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: path), cache)
+        let checked = watchingOthers(than: index) {
+            check.run(manifest, includingDataset: false, showsProgress: false, cache: cache)
+        }
+        for item in checked where !item.state.isOK {
+            if case .missing = item.state, settings.artifacts == .ifPresent {
+                missing.append(item.name)
+                continue
+            }
+            throw LoadFailure(
+                "\(name.onOneLine): the artifact \(item.name.onOneLine) (\(item.path.onOneLine)) is \(item.state.word): "
+                    + "put the right file there, or start with --artifacts off")
+        }
+        return missing
+    }
+
+    /// Does what takes long on another thread. Meanwhile pointers of other variants may change: their model servers may have moved on, and
+    /// are believed no more until it is their turn.
+    private func watchingOthers<Outcome: Sendable>(
+        than index: Int, _ body: @escaping @Sendable () -> Outcome
+    ) -> Outcome {
+        let result = Result<Outcome>()
+        guard watches.count > 1, let done = try? Wake(),
+            (try? Threads.start("hashing") {
+                result.value.withLock { $0 = body() }
+                done.signal()
+            }) != nil
+        else { return body() }
+        while true {
+            let ready = Readiness.wait(
+                [done.number, watch?.number ?? -1], milliseconds: Int32(settings.poll / 1000))
+            if ready[0], let value = result.value.withLock({ $0 }) { return value }
+            if ready[1] { watch?.clear() }
+            for other in watches.indices where other != index && states[other].isCurrent {
+                if watches[other].hasChanged() { change(other) { $0.isCurrent = false } }
+            }
+            board?.reclaim()
+        }
+    }
+
+    private final class Result<Value: Sendable>: Sendable {
+        let value = Mutex<Value?>(nil)
+    }
+}
