@@ -65,7 +65,7 @@ let package = Package(
             dependencies: [
                 "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",
                 "Exchanges",
-                "Sidecar",
+                "Sidecar", "YAML",
             ],
             swiftSettings: strict),
 

@@ -72,10 +72,10 @@ package final class AdminServer: Sendable {
             let now = network.monotonic()
             for client in clients.values where client.deadline <= now {
                 guard !client.isEnding, !client.conversation.hasAnswered, !client.conversation.isUntouched else {
+                    if !client.isEnding { counters.countTimeout() }
                     close(client, &network, &clients)
                     continue
                 }
-                counters.countTimeout()
                 client.deadline = now + Self.farewell
                 client.conversation.answer(.problem(408, "the request did not come in time, or its answer"))
                 write(client, &network, &clients)
@@ -111,9 +111,13 @@ package final class AdminServer: Sendable {
             let descriptor = network.accept(listener, from: &peer)
             guard descriptor >= 0 else { return }
             // Those who came and said nothing must not keep others out.
-            if clients.count >= Self.connectionLimit,
-                let oldest = clients.values.filter({ !$0.isWaiting }).min(by: { $0.deadline < $1.deadline })
-            {
+            if clients.count >= Self.connectionLimit {
+                guard let oldest = clients.values.filter({ !$0.isWaiting }).min(by: { $0.deadline < $1.deadline })
+                else {
+                    counters.countCrowdedOut()
+                    network.close(descriptor)
+                    continue
+                }
                 if !oldest.isEnding { counters.countCrowdedOut() }
                 close(oldest, &network, &clients)
             }
@@ -180,7 +184,8 @@ package final class AdminServer: Sendable {
             return list
         }
         for (number, response) in done {
-            guard let client = clients.values.first(where: { $0.number == number }) else { continue }
+            guard let client = clients.values.first(where: { $0.number == number }), !client.conversation.hasAnswered
+            else { continue }
             client.isWaiting = false
             client.deadline = network.monotonic() + Self.patience
             client.conversation.answer(response)

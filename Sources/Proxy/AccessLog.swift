@@ -187,6 +187,9 @@ extension Worker where Net: ~Copyable {
             }
             accessLog.write(" attribution=")
             writeClaim(claim)
+        } else {
+            // No model has spoken: nobody is to infer one from the time.
+            accessLog.write(" attribution=unknown")
         }
         accessLog.write(" ended=")
         accessLog.write(ending.word)

@@ -202,7 +202,8 @@ package struct Sidecar: ~Copyable {
         log.write(
             .info, "fewer-connections",
             [
-                ("limits.connections", .integer(possible)), ("open_files_allowed", .integer(allowed)),
+                ("wanted", .integer(wanted)), ("limits.connections", .integer(possible)),
+                ("open_files_allowed", .integer(allowed)),
                 ("advice", .string("raise the limit of open files (ulimit -Hn), or set --limits-connections")),
             ])
         return possible

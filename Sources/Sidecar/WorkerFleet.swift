@@ -212,7 +212,9 @@ final class WorkerFleet: Sendable {
             ]
             switch state {
             case .reached: log.write(.info, "upstream-reached", facts)
-            case .unreachable: log.write(.warn, "upstream-unreachable", facts)
+            case .unreachable:
+                let advice = "clients get 502: see that the model server runs, and listens there"
+                log.write(.warn, "upstream-unreachable", facts + [("advice", .string(advice))])
             case .untried: break
             }
         }

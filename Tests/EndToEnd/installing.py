@@ -53,6 +53,17 @@ class System:
         return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
 
 
+def starts(log):
+    """The events that say that it serves."""
+    found = []
+    for line in log.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if event["event"] == "start":
+                found.append(event)
+    return found
+
+
 def command_line(unit, key):
     lines = [line.split("=", 1)[1] for line in unit.read_text().splitlines() if line.startswith(key + "=")]
     assert len(lines) == 1, (key, lines)
@@ -77,7 +88,7 @@ def serving(system, upstream):
     try:
         def started():
             assert process.poll() is None, log.read_text()
-            return [event for line in log.read_text().splitlines() if (event := json.loads(line))["event"] == "start"]
+            return starts(log)
         yield wait_until(started, "the start")[0]
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0, log.read_text()
@@ -164,7 +175,7 @@ def test_the_units_filter_lets_everything_through_that_is_called():
         try:
             def started():
                 assert process.poll() is None, (here / "errors").read_text()
-                return [event for line in (here / "errors").read_text().splitlines() if (event := json.loads(line))["event"] == "start"]
+                return starts(here / "errors")
             start = wait_until(started, "the start")[0]
             for path in ("/recommend/1", "/2"):
                 urllib.request.urlopen(f"http://{start['listen']}{path}", timeout=PATIENCE).read()

@@ -98,7 +98,7 @@ struct TidyTests {
         "colophon": [
             "Provenance", "Runtime", "Crypto", "SQLite", "Manifests", "Ledger", "Trace", "Kafka", "Enrichment",
             "Exchanges",
-            "Sidecar",
+            "Sidecar", "YAML",
             "Glibc",
         ],
     ]

@@ -156,7 +156,7 @@ package struct Configuration: Sendable {
     // MARK: - The environment
 
     /// Variables of ours that are no keys.
-    private static let otherVariables = ["COLOPHON_CONFIG", "COLOPHON_SEED", "COLOPHON_TEST_KAFKA"]
+    private static let otherVariables = ["COLOPHON_CONFIG", "COLOPHON_SEED", "COLOPHON_TEST_KAFKA", "COLOPHON_CI"]
 
     /// A variable that was meant for us and means nothing is told of; what Kubernetes sets for a service of this name is not.
     private static func warn(of name: String, _ warnings: inout [String]) {

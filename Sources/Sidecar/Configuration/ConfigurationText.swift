@@ -1,4 +1,5 @@
 import Kafka
+import Ledger
 import Provenance
 import Runtime
 
@@ -19,7 +20,7 @@ extension Configuration {
             var from = Self.words(entry.origin)
             if isDocumented, case .usual = entry.origin { from = "" }
             // What is relative is so to where it was said, and that is not where this may be read.
-            let shown = isDocumented ? entry.shown : entry.key.rebased(entry.shown, from: Paths.absolute("."))
+            let shown = isDocumented ? entry.shown : entry.effective
             rows += self.rows(of: shown, under: indent(path.count) + (parts.last ?? ""), from: from)
         }
         let width = min(56, rows.filter { !$0.from.isEmpty }.map(\.text.count).max() ?? 0)
@@ -75,7 +76,7 @@ extension Configuration {
                         entry.key.name,
                         .object(
                             JSONObject([
-                                .init("value", entry.key.rebased(entry.shown, from: Paths.absolute(".")).json),
+                                .init("value", entry.effective.json),
                                 .init("from", .string(Self.words(entry.origin))),
                             ])))
                 }))
@@ -158,6 +159,12 @@ extension Configuration.Entry {
                 let isSecret = KafkaProperties.isSecret(pair.name) || isOfFile && written.value.contains("${")
                 return (pair.name, isSecret ? hidden(written.value) : Self.unfilled(pair.value))
             })
+    }
+
+    /// What is in use: where nobody says where the ledger is, the machine decides.
+    var effective: SettingValue {
+        if case .usual = origin, key.name == "data_dir" { return .one(DataDirectory.path(named: nil, for: .change)) }
+        return key.rebased(shown, from: Paths.absolute("."))
     }
 
     /// As a file has to have it, where a variable would be put in.

@@ -342,6 +342,7 @@ def main():
             assert not wrong, f"seed {SEED}: {len(wrong)} wrong responses, such as {wrong[:3]}"
             accepted = [n for asker in soak.askers for n in asker.accepted]
             # What was not delivered when it ended waits in the spool: the next start delivers it.
+            soak.write_config()
             with soak.start():
                 _, repeated, missing, bad = verify(kafka, topic, accepted)
             bad = [value for value in bad if not (isinstance(value, bytes) and b"attribution=unknown" in value)]
