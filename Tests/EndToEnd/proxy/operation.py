@@ -534,7 +534,7 @@ def test_the_access_log():
         stamped = f" manifest_sha256={digest} attribution=inferred"
         for line, (request, status, sent, words) in zip(lines, (
                 ("GET /a/b", 200, 4, f" request_id=mine{stamped} ended=ok"), ("GET /cut", 200, 3, rf" request_id=\S+{stamped} ended=cut-by-upstream"),
-                ("GET /none", 502, 0, r" request_id=\S+ ended=upstream"), ("", 400, 0, " ended=client"))):
+                ("GET /none", 502, 0, r" request_id=\S+ attribution=unknown ended=upstream"), ("", 400, 0, " attribution=unknown ended=client"))):
             form = rf'time=20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z client=127\.0\.0\.1 request="{request}" status={status} bytes={sent} us=\d+{words}'
             assert re.fullmatch(form, line), (line, form)
         # A line leads back to the manifest.
