@@ -254,6 +254,8 @@ package struct Sidecar: ~Copyable {
         _ = consume loading
         serving?.join()
         logEnd(isClean: isClean)
+        // Until here nobody else may have it.
+        withExtendedLifetime(instance) {}
         if let lines, lines.pipeline.isOver { throw .output(lines.pipeline.problem ?? "lines are somebody else's now") }
     }
 
@@ -419,30 +421,8 @@ package struct Sidecar: ~Copyable {
     }
 }
 
-/// A listener that is handed to a thread.
-private final class ListenerBox: @unchecked Sendable {
-    private let listener: Listener
-    let name: String
-
-    init(_ listener: consuming Listener) {
-        name = listener.name
-        self.listener = listener
-    }
-
-    func withListener(_ body: (borrowing Listener) -> Void) { body(listener) }
-}
-
 /// The server, for the closure that it is made with.
 private final class ServerHolder: @unchecked Sendable {
     /// Set before anything is served.
     weak var server: AdminServer?
-}
-
-/// A thread, to wait for.
-private final class ThreadBox {
-    private var handle: Threads.Handle?
-
-    init(_ handle: consuming Threads.Handle) { self.handle = consume handle }
-
-    func join() { handle.take()?.join() }
 }

@@ -22,17 +22,11 @@ final class WorkerFleet: Sendable {
 
     /// The listeners of every worker. Closed, and socket files removed, when the fleet is gone.
     private final class Sockets: @unchecked Sendable {
-        private var list: [Box] = []
-
-        private final class Box {
-            let listener: Listener
-
-            init(_ listener: consuming Listener) { self.listener = listener }
-        }
+        private var list: [ListenerBox] = []
 
         func add(_ listener: consuming Listener) -> (number: Int32, name: String) {
             let result = (listener.number, listener.name)
-            list.append(Box(listener))
+            list.append(ListenerBox(listener))
             return result
         }
 
@@ -223,17 +217,11 @@ final class WorkerFleet: Sendable {
 
 /// The threads of the workers, to wait for.
 struct WorkerThreads: ~Copyable {
-    private final class Box {
-        var handle: Threads.Handle?
+    private var threads: [ThreadBox] = []
 
-        init(_ handle: consuming Threads.Handle) { self.handle = consume handle }
-    }
-
-    private var boxes: [Box] = []
-
-    mutating func add(_ handle: consuming Threads.Handle) { boxes.append(Box(handle)) }
+    mutating func add(_ handle: consuming Threads.Handle) { threads.append(ThreadBox(handle)) }
 
     consuming func joinAll() {
-        for box in boxes { box.handle.take()?.join() }
+        for thread in threads { thread.join() }
     }
 }

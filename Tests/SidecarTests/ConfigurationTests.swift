@@ -258,6 +258,11 @@ struct ConfigurationTests {
             ),
             ("data_dir: ~/x", "1: data_dir takes a path that is written out: nobody puts a directory in for ~ in"),
             ("instance: ${X", "1: instance has a ${ that no } closes"),
+            ("admin: {token: (redacted)}", "1: admin.token has what is shown in the place of a secret"),
+            (
+                "kafka: {properties: {sasl.password: (redacted)}}",
+                "1: kafka.properties has what is shown in the place of a secret"
+            ),
             ("a: b\n  c: d", "2: mapping values are not allowed in this context"),
             ("just words", "1: keys and values are expected here, such as `listen: 127.0.0.1:8080`"),
             ("admin: {token: \"${NOT_SET}\"}", "1: admin.token needs the variable NOT_SET, which is not set, or empty"),

@@ -136,7 +136,6 @@ extension Configuration {
 extension Configuration.Entry {
     /// The value, without what is secret. What stands for a variable is shown as it is written.
     var shown: SettingValue {
-        let redacted = "(redacted)"
         var isOfFile = false
         if case .file = origin { isOfFile = true }
         /// What is all a variable says nothing of what is in it. Only in files are they put in.
@@ -147,7 +146,7 @@ extension Configuration.Entry {
                 && name.allSatisfy {
                     $0 >= 0x41 && $0 <= 0x5A || $0 >= 0x61 && $0 <= 0x7A || $0 >= 0x30 && $0 <= 0x39 || $0 == 0x5F
                 }
-            return text.isEmpty || isVariable ? text : redacted
+            return text.isEmpty || isVariable ? text : SettingKey.redacted
         }
         if key.isSecret { return written.mapTexts(hidden) }
         guard key.shape.isMap, case .map(let pairs) = value, case .map(let written) = written else {

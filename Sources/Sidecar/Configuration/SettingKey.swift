@@ -126,12 +126,19 @@ package struct SettingKey: Sendable {
         if let empty = value.texts.first(where: { $0.isEmpty }), empty.isEmpty {
             throw SettingError(name, "has an empty value")
         }
+        guard !value.texts.contains(where: { $0.hasSuffix(Self.redacted) }) else {
+            throw SettingError(
+                name, "has what is shown in the place of a secret: write the secret, or ${NAME} for a variable")
+        }
         if case .none = paths {
         } else if let home = value.texts.first(where: Self.isAtHome) {
             throw SettingError(name, Self.homeReason(home))
         }
         do throws(Unfit) { try set(&settings, value) } catch { throw SettingError(name, error.reason.onOneLine) }
     }
+
+    /// What is shown of a secret.
+    static let redacted = "(redacted)"
 
     /// A path as only shells understand it.
     static func isAtHome(_ text: String) -> Bool { text == "~" || text.hasPrefix("~/") }

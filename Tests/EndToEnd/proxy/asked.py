@@ -444,6 +444,17 @@ def test_bodies_and_heads_are_bounded_and_slow_clients_keep_nobody_out():
             connection.close()
 
 
+def test_whoever_is_slow_is_told_so():
+    with Upstream(ok) as upstream, Colophon(upstream.address) as colophon:
+        slow = [b"GET /v1/status HTTP/1.1\r\nHost: local", b"POST /v1/trace HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 50\r\n\r\n{"]
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            for data in pool.map(lambda part: raw(colophon, part), slow):
+                assert data.startswith(b"HTTP/1.1 408 Request Timeout\r\n"), data
+        _, problem, _ = call(colophon, "/nowhere", method="FOO")
+        assert problem["status"] == 404 and call(colophon, "/v1/status", method="FOO")[0] == 405
+
+
 def test_many_ask_at_once_and_each_gets_an_answer():
     with Upstream(ok) as upstream, Colophon(upstream.address) as colophon:
         index(colophon, *[f"als-{n:03}" for n in range(10)])
