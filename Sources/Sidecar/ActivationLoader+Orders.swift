@@ -50,16 +50,14 @@ extension ActivationLoader {
                     called: file.path.isEmpty ? file.manifest.version : file.path)
                 recorded = try record(file, state, cause: .api, actor: order.actor)
             } catch {
-                change(index) { $0.isCurrent = wasCurrent }
+                // The pointer may have moved on meanwhile: then it is its turn next.
+                let isStill = !watches[index].hasChanged()
+                change(index) { $0.isCurrent = wasCurrent && isStill }
                 throw error
             }
-            activate(index, file, stamp, recorded, cause: .api)
-            let settle = order.isSettled ? .after(microseconds: 0) : settings.settle
-            change(index) { state in
-                state.overridden = state.pointed == .manifest(order.digest) ? nil : state.pointed
-                // Nobody knows since when the model server answers with it, be it the first one or not.
-                state.settle(settle)
-            }
+            activate(
+                index, file, stamp, recorded, cause: .api,
+                ordered: order.isSettled ? .after(microseconds: 0) : settings.settle)
             order.reply(.activated(try entry(of: state.variant, order.digest), settled: order.isSettled))
         } catch { order.reply(.refused(reason: error.reason)) }
     }

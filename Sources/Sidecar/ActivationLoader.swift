@@ -347,8 +347,10 @@ final class ActivationLoader: @unchecked Sendable {
         }
     }
 
+    /// An order says by itself how long it is to settle, and is held until the pointer names something else.
     func activate(
-        _ index: Int, _ file: ManifestFile, _ stamp: Stamp, _ recorded: Recorded, cause: Cause
+        _ index: Int, _ file: ManifestFile, _ stamp: Stamp, _ recorded: Recorded, cause: Cause,
+        ordered: SidecarSettings.Settle? = nil
     ) {
         lastSerial += 1
         let serial = lastSerial
@@ -364,6 +366,11 @@ final class ActivationLoader: @unchecked Sendable {
             state.isNotRecorded = false
             state.serial = serial
             state.stamp = stamp
+            if let ordered {
+                state.overridden = state.pointed == .manifest(file.manifest.digest) ? nil : state.pointed
+                // Nobody knows since when the model server answers with it, be it the first one or not.
+                return state.settle(ordered)
+            }
             // Before the first one there was no model of another manifest that could still answer.
             guard !recorded.isFirst else { return }
             let elapsed = Clock.now().microseconds - recorded.since.microseconds
