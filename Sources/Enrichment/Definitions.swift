@@ -7,7 +7,8 @@ package final class Definitions {
     private var sourceNumbers: [[UInt8]: UInt32] = [:]
     private var stamps: [StampValues] = []
     private var stampNumbers: [[UInt8]: UInt32] = [:]
-    private var lastStamp: (stamp: LineStamp, number: UInt32)?
+    /// Kept, so that no other one can be in its place.
+    private var lastStamp = (held: HeldStamp.none, stamp: LineStamp.none, number: UInt32(0))
 
     package init() {
         // Number 0 is that of no manifest.
@@ -25,10 +26,11 @@ package final class Definitions {
 
     func sourceName(_ number: UInt32) -> [UInt8] { sources[Int(number)] }
 
-    func stamp(_ stamp: LineStamp) -> UInt32 {
-        if let last = lastStamp, last.stamp === stamp { return last.number }
+    func stamp(_ held: HeldStamp) -> UInt32 {
+        if held === lastStamp.held { return lastStamp.number }
+        let stamp = held.stamp
         let number = self.stamp(payload: StampValues.payload(stamp.recordValues))
-        lastStamp = (stamp, number)
+        lastStamp = (held, stamp, number)
         return number
     }
 

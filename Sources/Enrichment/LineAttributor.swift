@@ -16,10 +16,18 @@ package final class LineAttributor {
 
     /// What is said of one line.
     struct Verdict {
-        var stamp: LineStamp
+        var held: HeldStamp
         var attribution: Attribution
         /// The line says it by itself: nothing is added to it.
         var isKept = false
+
+        init(_ held: HeldStamp, _ attribution: Attribution) { (self.held, self.attribution) = (held, attribution) }
+
+        init(stamp: LineStamp, attribution: Attribution, isKept: Bool = false) {
+            held = HeldStamp(stamp)
+            self.attribution = attribution
+            self.isKept = isKept
+        }
 
         static let unknown = Verdict(stamp: .none, attribution: .unknown)
     }
@@ -70,6 +78,24 @@ package final class LineAttributor {
     package private(set) var problem: String?
     package private(set) var failures: UInt64 = 0
 
+    /// The life that the last line of a known variant and time fell into, spread out: a line like it, and most are, costs no look-up and
+    /// touches nothing that is counted.
+    private var latest = Latest()
+    private var latestStamp = LineStamp.none
+    private var latestHeld = HeldStamp.none
+    /// Of the last line that was looked up: nobody else may still hold it.
+    private var lookedUpStamp = LineStamp.none
+    private let latestName = UnsafeMutableRawBufferPointer.allocate(byteCount: longestLatestName, alignment: 8)
+
+    private struct Latest {
+        /// Nothing, as it stands here, is within.
+        var from: Int64 = .max
+        var until: Int64 = .min
+        var settling: Int64 = 0
+        var nameCount = 0
+    }
+
+    private static let longestLatestName = 256
     private static let mostRemembered = 4096
     private static let mostLives = 64
     private static let mostCandidates = 20
@@ -84,9 +110,12 @@ package final class LineAttributor {
         self.records = records
     }
 
+    deinit { latestName.deallocate() }
+
     /// Forgets what was remembered if the index changed since: called between pieces of a long input.
     package func refresh() {
         movingNow = moving()
+        if !movingNow.isEmpty { latest = Latest() }
         let current: Int64
         do { current = try index.revision() } catch {
             note(error)
@@ -98,6 +127,7 @@ package final class LineAttributor {
         byPrefix.removeAll(keepingCapacity: true)
         variants.removeAll(keepingCapacity: true)
         lives.removeAll(keepingCapacity: true)
+        latest = Latest()
         lastNamed = nil
         lastPrefix = nil
     }
@@ -109,13 +139,24 @@ package final class LineAttributor {
 
     /// What is known of `line`. Asking never fails: what cannot be found out is unknown.
     func verdict(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Verdict {
+        if facts.saysNothingElse, isWithinLatest(line, facts) {
+            return Verdict(latestHeld, .inferred)
+        }
+        let verdict = lookedUp(line, facts)
+        lookedUpStamp = verdict.held.stamp
+        return verdict
+    }
+
+    private func lookedUp(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Verdict {
         do throws(ManifestIndexError) {
             if facts.isRepeated { return Verdict(stamp: .none, attribution: .unknown, isKept: true) }
             if facts.namesManifest { return try named(line, facts) }
             if let id = facts.requestID, let verdict = try byRequest(line, id, facts) { return verdict }
             let live = try live(line, facts)
             guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
-            return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: sureness(live, facts)))
+            let attribution = sureness(live, facts)
+            if attribution == .inferred { remember(live, stamp) }
+            return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
         } catch {
             note(error)
             return !facts.namesManifest ? .unknown : Verdict(stamp: .none, attribution: .unknown, isKept: true)
@@ -229,8 +270,14 @@ package final class LineAttributor {
         return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
     }
 
-    /// The manifest whose digest begins like this; nil where none is known, or several.
-    func stamp(prefix: String) -> LineStamp? {
+    /// The manifest whose digest begins like this, kept until the next line; nil where none is known, or several.
+    func held(prefix: String) -> HeldStamp? {
+        guard let stamp = stamp(prefix: prefix) else { return nil }
+        lookedUpStamp = stamp
+        return HeldStamp(stamp)
+    }
+
+    private func stamp(prefix: String) -> LineStamp? {
         if let last = lastPrefix, last.prefix == prefix { return last.stamp }
         guard let digest = HexPrefix(prefix) else { return nil }
         do throws(ManifestIndexError) {
@@ -262,6 +309,25 @@ package final class LineAttributor {
         if lives.count >= Self.mostLives { lives.removeLast() }
         lives.insert(found, at: 0)
         return found
+    }
+
+    /// What `sureness` says `inferred` of, by the same rules: within the life that came last, and not near either end of it.
+    private func isWithinLatest(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
+        guard let time = facts.time?.microseconds, time >= latest.from, time < latest.until else { return false }
+        let reach = settings.skew &+ facts.duration
+        guard time &- latest.from > max(reach, latest.settling), latest.until &- time > reach else { return false }
+        let name = UnsafeRawBufferPointer(start: latestName.baseAddress, count: latest.nameCount)
+        return line.hasBytes(name, in: facts.variant?.range ?? 0..<0)
+    }
+
+    private func remember(_ live: Live, _ stamp: LineStamp) {
+        // While a server may have moved on already, each line is looked at by itself.
+        guard movingNow.isEmpty, live.name.count <= Self.longestLatestName else { return }
+        latest = Latest(
+            from: live.from.microseconds, until: live.until?.microseconds ?? .max,
+            settling: live.hasPrevious ? settings.settle : 0, nameCount: live.name.count)
+        (latestStamp, latestHeld) = (stamp, HeldStamp(stamp))
+        latestName.copyBytes(from: live.name)
     }
 
     private func lookUp(

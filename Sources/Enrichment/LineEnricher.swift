@@ -32,7 +32,7 @@ package struct LineEnricher: ~Copyable {
         package let format: LineFormat
         /// Where the addition stands.
         package let place: Int
-        package let stamp: LineStamp
+        let held: HeldStamp
         package let attribution: Attribution
         /// Whether the comma that the addition begins with is left out.
         let isFirstMember: Bool
@@ -40,37 +40,47 @@ package struct LineEnricher: ~Copyable {
         package let time: Instant?
         package let requestID: Range<Int>?
 
-        /// What is added.
-        package var addition: ArraySlice<UInt8> {
-            guard kind == .enriched else { return [] }
-            let whole = stamp.addition(format, attribution)
-            return whole[(isFirstMember ? 1 : 0)...]
+        package var stamp: LineStamp { held.stamp }
+
+        /// What is added, until the next line.
+        package var addition: UnsafeRawBufferPointer {
+            guard kind == .enriched else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+            let whole = held.addition(format, attribution)
+            return isFirstMember ? UnsafeRawBufferPointer(rebasing: whole[1...]) : whole
         }
     }
 
     private let reading: LineReading
     private let ownReading: LineReading
-    private let match: LineMatch
+    private let meant: Meant
     private let matchValue: [UInt8]
     private let drops: Bool
     private let attributor: LineAttributor
     private let zone: TimeZone
-    /// Of the line at hand.
-    private var facts = LineFacts(.text)
     package var counters = LineCounters()
+
+    /// `LineMatch` without its texts: this is asked of every line.
+    private enum Meant {
+        case recommendations
+        case all
+        case field
+    }
 
     package init(_ settings: Settings, _ attributor: LineAttributor) {
         reading = LineReading(format: settings.format, key: settings.key, test: settings.match.field)
         ownReading = LineReading(format: .recommendation, key: settings.key)
-        match = settings.match
-        if case .field(_, let value) = settings.match { matchValue = Array(value.utf8) } else { matchValue = [] }
+        switch settings.match {
+        case .recommendation: (meant, matchValue) = (.recommendations, [])
+        case .all: (meant, matchValue) = (.all, [])
+        case .field(_, let value): (meant, matchValue) = (.field, Array(value.utf8))
+        }
         drops = settings.unmatched == .drop
         self.attributor = attributor
         zone = settings.zone
     }
 
     /// Whether the last result's line is to be left out.
-    package func leavesOut(_ result: borrowing Result) -> Bool { drops && result.kind == .unmatched }
+    package func leavesOut(_ result: Result) -> Bool { drops && result.kind == .unmatched }
 
     /// Between pieces of a long input: what was remembered may be out of date.
     package func refresh() { attributor.refresh() }
@@ -81,49 +91,55 @@ package struct LineEnricher: ~Copyable {
 
     /// What is made of `line`, which has no line end. Whoever handed it on may have said how sure it is at most.
     package mutating func enrich(_ line: Span<UInt8>, atMost most: Attribution = .exact) -> Result {
-        guard LineReader.read(line, reading, into: &facts), isMeant(line) else {
+        var facts = LineFacts(.text)
+        guard LineReader.read(line, reading, into: &facts), isMeant(line, facts) else {
             counters.count(unmatched: line.count, isDropped: drops)
             return Result(
-                kind: .unmatched, format: .text, place: line.count, stamp: .none, attribution: .unknown,
+                kind: .unmatched, format: .text, place: line.count, held: .none, attribution: .unknown,
                 isFirstMember: false, key: nil, time: nil, requestID: nil)
         }
         if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
-        var verdict = attributor.verdict(line, facts)
-        verdict.attribution = min(verdict.attribution, most)
+        let verdict = attributor.verdict(line, facts)
+        let attribution = verdict.attribution.weaker(most)
         let kind: Result.Kind = verdict.isKept ? .kept : facts.cannotBeAddedTo ? .unreadable : .enriched
-        counters.count(kind, verdict.attribution, bytes: line.count)
+        counters.count(kind, attribution, bytes: line.count)
         return Result(
-            kind: kind, format: facts.format, place: facts.end, stamp: verdict.stamp,
-            attribution: verdict.attribution, isFirstMember: facts.isEmptyObject && facts.format == .json,
-            key: facts.key.map(\.range), time: facts.time, requestID: facts.requestID?.range)
+            kind: kind, format: facts.format, place: facts.end, held: verdict.held, attribution: attribution,
+            isFirstMember: facts.isEmptyObject, key: facts.key.map(\.range), time: facts.time,
+            requestID: facts.requestID.map(\.range))
     }
 
     /// What is made of a line whose manifest is known already, by the beginning of its digest; nil for none.
     package mutating func enrich(
         _ line: Span<UInt8>, stampedBy prefix: String?, attribution: Attribution
     ) -> Result {
+        var facts = LineFacts(.text)
         // Whatever other lines look like, these are made here.
         if !LineReader.read(line, ownReading, into: &facts) {
             // With a user or a path that no reader of these expects: then it is text.
             _ = LineReader.read(line, LineReading(format: .text), into: &facts)
         }
-        let stamp = prefix.flatMap { attributor.stamp(prefix: $0) }
-        let sure = stamp == nil ? .unknown : attribution
+        let held = prefix.flatMap { attributor.held(prefix: $0) }
+        let sure = held == nil ? .unknown : attribution
         counters.count(.enriched, sure, bytes: line.count)
         return Result(
-            kind: .enriched, format: facts.format, place: facts.end, stamp: stamp ?? .none, attribution: sure,
+            kind: .enriched, format: facts.format, place: facts.end, held: held ?? .none, attribution: sure,
             isFirstMember: false, key: facts.key.map(\.range), time: facts.time, requestID: nil)
     }
 
-    private func isMeant(_ line: Span<UInt8>) -> Bool {
-        switch match {
-        case .recommendation: return facts.isRecommendation
-        case .all: return line.count > 0
-        case .field:
-            guard let span = facts.tested else { return false }
-            if line.hasBytes(matchValue, in: span.range) { return true }
-            return span.spelling != .plain && Array(span.text(line).utf8) == matchValue
+    @inline(__always)
+    private func isMeant(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
+        switch meant {
+        case .recommendations: facts.isRecommendation
+        case .all: line.count > 0
+        case .field: hasMatchValue(line, facts)
         }
+    }
+
+    private func hasMatchValue(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
+        guard let span = facts.tested else { return false }
+        if line.hasBytes(matchValue, in: span.range) { return true }
+        return span.spelling != .plain && Array(span.text(line).utf8) == matchValue
     }
 }
 

@@ -87,7 +87,7 @@ package struct OutputBuffer: ~Copyable {
     /// Appends a line with what is added to it.
     @inline(__always)
     mutating func append(
-        _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, isEnded: Bool
+        _ line: Span<UInt8>, _ result: LineEnricher.Result, isEnded: Bool
     ) throws(SystemError) {
         let addition = result.addition
         let needed = line.count + addition.count + 1
@@ -95,7 +95,7 @@ package struct OutputBuffer: ~Copyable {
             try flush()
             guard needed <= buffer.count else {
                 try append(line.extracting(0..<result.place), isEnded: false)
-                try append(addition.span, isEnded: false)
+                try append(Span(_unsafeBytes: addition), isEnded: false)
                 return try append(line.extracting(result.place..<line.count), isEnded: isEnded)
             }
         }
@@ -104,8 +104,8 @@ package struct OutputBuffer: ~Copyable {
         line.withUnsafeBytes { line in
             let source = line.baseAddress
             if let source { start.copyMemory(from: source, byteCount: place) }
-            addition.withUnsafeBytes { added in
-                if let base = added.baseAddress { (start + place).copyMemory(from: base, byteCount: added.count) }
+            if let added = addition.baseAddress {
+                (start + place).copyMemory(from: added, byteCount: addition.count)
             }
             if let source, line.count > place {
                 (start + place + addition.count).copyMemory(from: source + place, byteCount: line.count - place)

@@ -146,7 +146,7 @@ package final class LineIntake {
     }
 
     private func spool(
-        _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, from source: UInt32, position: Int64,
+        _ line: Span<UInt8>, _ result: LineEnricher.Result, from source: UInt32, position: Int64,
         extras: LineExtras = .none
     ) {
         let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count)
@@ -276,7 +276,7 @@ package final class LineIntake {
     // MARK: - Records
 
     private func encode(
-        _ line: Span<UInt8>, _ result: borrowing LineEnricher.Result, source: UInt32, position: Int64,
+        _ line: Span<UInt8>, _ result: LineEnricher.Result, source: UInt32, position: Int64,
         extras: LineExtras, into memory: UnsafeMutableRawBufferPointer
     ) -> LineRecord {
         let base = memory.baseAddress.unsafelyUnwrapped
@@ -311,7 +311,7 @@ package final class LineIntake {
             requestID: requestID, position: position, milliseconds: milliseconds, lineTime: lineTime,
             carriedCount: extras.headerCount)
         record.source = source
-        record.stamp = definitions.stamp(result.stamp)
+        record.stamp = definitions.stamp(result.held)
         let value = base + LineRecord.headerSize
         let place = result.place
         line.withUnsafeBytes { line in
@@ -321,8 +321,8 @@ package final class LineIntake {
                 (value + place + addition.count).copyMemory(from: start + place, byteCount: line.count - place)
             }
         }
-        addition.withUnsafeBytes { added in
-            if let start = added.baseAddress { (value + place).copyMemory(from: start, byteCount: added.count) }
+        if let start = addition.baseAddress {
+            (value + place).copyMemory(from: start, byteCount: addition.count)
         }
         return record
     }

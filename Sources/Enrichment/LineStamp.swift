@@ -9,8 +9,9 @@ package final class LineStamp: Sendable {
     let spelled: Stamp.Spelled
     /// What goes into record headers, by the field's number; nil where there is nothing.
     package let recordValues: [[UInt8]?]
-    /// By format and attribution.
-    private let additions: [[UInt8]]
+    /// What is added, by format and attribution. It lies in memory of its own, because handing out an array would cost each line a
+    /// count of references.
+    private nonisolated(unsafe) let additions: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>
 
     package init(_ manifest: Manifest, _ stamp: Stamp) {
         self.manifest = manifest
@@ -30,26 +31,65 @@ package final class LineStamp: Sendable {
         additions = Self.render(suffix: [], members: [], pairs: [])
     }
 
+    deinit {
+        for addition in additions { addition.deallocate() }
+        additions.deallocate()
+    }
+
     /// For lines of which nothing is known: they say so.
     package static let none = LineStamp()
 
-    private static func render(suffix: [UInt8], members: [UInt8], pairs: [UInt8]) -> [[UInt8]] {
-        LineFormat.allCases.flatMap { format in
-            Attribution.allCases.map { attribution in
+    private static func render(
+        suffix: [UInt8], members: [UInt8], pairs: [UInt8]
+    ) -> UnsafeMutableBufferPointer<UnsafeRawBufferPointer> {
+        let all = UnsafeMutableBufferPointer<UnsafeRawBufferPointer>.allocate(
+            capacity: LineFormat.allCases.count * Attribution.allCases.count)
+        for format in LineFormat.allCases {
+            for attribution in Attribution.allCases {
                 // Only what makes it weaker than usual is written into the text; the record header has the word always.
                 let word = attribution < .inferred ? Array(attribution.rawValue.utf8) : nil
-                return switch format {
-                case .recommendation, .text: suffix + (word.map { ", attribution=".utf8 + $0 } ?? [])
-                case .json: members + (word.map { ",\"attribution\":\"".utf8 + $0 + "\"".utf8 } ?? [])
-                case .logfmt: pairs + (word.map { " attribution=".utf8 + $0 } ?? [])
-                }
+                let bytes =
+                    switch format {
+                    case .recommendation, .text: suffix + (word.map { ", attribution=".utf8 + $0 } ?? [])
+                    case .json: members + (word.map { ",\"attribution\":\"".utf8 + $0 + "\"".utf8 } ?? [])
+                    case .logfmt: pairs + (word.map { " attribution=".utf8 + $0 } ?? [])
+                    }
+                let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+                copy.copyBytes(from: bytes)
+                all.initializeElement(at: place(format, attribution), to: UnsafeRawBufferPointer(copy))
             }
         }
+        return all
     }
 
-    /// What a line of `format` gets. A JSON object's begins with a comma.
-    package func addition(_ format: LineFormat, _ attribution: Attribution) -> [UInt8] {
-        additions[format.number * Attribution.allCases.count + attribution.strength]
+    private static func place(_ format: LineFormat, _ attribution: Attribution) -> Int {
+        format.number * Attribution.allCases.count + attribution.strength
+    }
+
+    /// What a line of `format` gets, for as long as this stamp is kept. A JSON object's begins with a comma.
+    package func addition(_ format: LineFormat, _ attribution: Attribution) -> UnsafeRawBufferPointer {
+        additions[Self.place(format, attribution)]
+    }
+}
+
+/// A stamp that the attributor keeps until the next line: what is handed on of every line counts no reference.
+struct HeldStamp {
+    private let reference: Unmanaged<LineStamp>
+
+    init(_ stamp: LineStamp) { reference = .passUnretained(stamp) }
+
+    /// The one that is kept for ever.
+    static var none: HeldStamp { HeldStamp(.none) }
+
+    var stamp: LineStamp { reference.takeUnretainedValue() }
+
+    @inline(__always)
+    func addition(_ format: LineFormat, _ attribution: Attribution) -> UnsafeRawBufferPointer {
+        reference._withUnsafeGuaranteedRef { $0.addition(format, attribution) }
+    }
+
+    static func === (left: HeldStamp, right: HeldStamp) -> Bool {
+        left.reference.toOpaque() == right.reference.toOpaque()
     }
 }
 

@@ -10,6 +10,7 @@ package enum Attribution: String, Sendable, CaseIterable, Comparable {
     case exact
 
     /// How much is claimed, from 0.
+    @inlinable @inline(__always)
     package var strength: Int {
         switch self {
         case .unknown: 0
@@ -18,6 +19,10 @@ package enum Attribution: String, Sendable, CaseIterable, Comparable {
         case .exact: 3
         }
     }
+
+    /// The word that claims less.
+    @inlinable @inline(__always)
+    package func weaker(_ other: Attribution) -> Attribution { other.strength < strength ? other : self }
 
     /// What `strength` says; unknown for anything else.
     package init(strength: Int) { self = Self.allCases.first { $0.strength == strength } ?? .unknown }

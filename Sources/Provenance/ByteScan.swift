@@ -76,4 +76,29 @@ package enum ByteScan {
         }
         return range.lowerBound &- 1
     }
+
+    /// Whether `count` bytes are the same in both places.
+    @inlinable @inline(__always)
+    package static func isEqual(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, _ count: Int) -> Bool {
+        if count < 8 {
+            for index in 0..<count
+            where left.load(fromByteOffset: index, as: UInt8.self) != right.load(fromByteOffset: index, as: UInt8.self)
+            {
+                return false
+            }
+            return true
+        }
+        var index = 0
+        while index &+ 8 <= count {
+            if word(left, index) != word(right, index) { return false }
+            index &+= 8
+        }
+        // The last eight, some of which were compared already.
+        return word(left, count &- 8) == word(right, count &- 8)
+    }
+
+    @inlinable @inline(__always)
+    static func word(_ bytes: UnsafeRawPointer, _ offset: Int) -> UInt64 {
+        bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+    }
 }

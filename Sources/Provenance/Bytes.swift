@@ -53,12 +53,14 @@ extension Span where Element == UInt8 {
         extracting(range).withUnsafeBufferPointer { Array($0) }
     }
 
-    /// Whether the bytes at `start` are `literal`.
+    /// Whether the bytes at `start` are `literal`. Inlined, so that its length is known where it is called.
+    @inline(__always)
     package func hasBytes(_ literal: StaticString, at start: Int) -> Bool {
         let length = literal.utf8CodeUnitCount
-        guard start >= 0, length <= count - start else { return false }
-        return extracting(start..<start + length).withUnsafeBytes { own in
-            Self.isEqual(own, UnsafeRawBufferPointer(start: literal.utf8Start, count: length))
+        guard start >= 0, length <= count &- start else { return false }
+        return withUnsafeBytes { own in
+            guard let base = own.baseAddress else { return length == 0 }
+            return ByteScan.isEqual(base + start, UnsafeRawPointer(literal.utf8Start), length)
         }
     }
 
@@ -74,9 +76,15 @@ extension Span where Element == UInt8 {
 
     /// Where `byte` first stands in `range`.
     package func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
-        precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
-        let index = withUnsafeBytes { ByteScan.first(byte, $0, range) }
+        let index = first(byte, in: range)
         return index < range.upperBound ? index : nil
+    }
+
+    /// Where `byte` first stands in `range`; the end of the range when it does not.
+    @inline(__always)
+    package func first(_ byte: UInt8, in range: Range<Int>) -> Int {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
+        return withUnsafeBytes { ByteScan.first(byte, $0, range) }
     }
 
     /// Where `byte` last stands in `range`.
@@ -88,22 +96,18 @@ extension Span where Element == UInt8 {
 
     /// Whether the bytes of `range` are exactly these.
     package func hasBytes(_ bytes: [UInt8], in range: Range<Int>) -> Bool {
-        guard range.count == bytes.count else { return false }
-        return extracting(range).withUnsafeBytes { own in bytes.withUnsafeBytes { Self.isEqual(own, $0) } }
+        bytes.withUnsafeBytes { hasBytes($0, in: range) }
     }
 
-    private static func isEqual(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
-        var index = 0
-        while index &+ 8 <= left.count {
-            let word = left.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            if word != right.loadUnaligned(fromByteOffset: index, as: UInt64.self) { return false }
-            index &+= 8
+    /// Whether the bytes of `range` are exactly these.
+    @inline(__always)
+    package func hasBytes(_ bytes: UnsafeRawBufferPointer, in range: Range<Int>) -> Bool {
+        guard range.count == bytes.count else { return false }
+        precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
+        return withUnsafeBytes { own in
+            guard let base = own.baseAddress, let other = bytes.baseAddress else { return range.isEmpty }
+            return ByteScan.isEqual(base + range.lowerBound, other, range.count)
         }
-        while index < left.count {
-            if left[index] != right[index] { return false }
-            index &+= 1
-        }
-        return true
     }
 }
 

@@ -18,11 +18,12 @@ package struct FieldSpan: Sendable {
     }
 
     // Half the size of a range: facts are made for every line.
-    private let start: UInt32
-    private let end: UInt32
+    @usableFromInline let start: UInt32
+    @usableFromInline let end: UInt32
     package let spelling: Spelling
 
-    package var range: Range<Int> { Int(start)..<Int(end) }
+    @inlinable @inline(__always)
+    package var range: Range<Int> { Range(uncheckedBounds: (Int(start), Int(end))) }
 
     package init(_ range: Range<Int>, _ spelling: Spelling) {
         start = UInt32(truncatingIfNeeded: range.lowerBound)
@@ -44,15 +45,22 @@ package struct LineReading: Sendable {
     /// Nil to tell the formats apart by themselves.
     package var format: LineFormat?
     /// The name of the value that lines are kept in order by; empty for none.
-    package var key: [UInt8]
+    package let key: [UInt8]
     /// The name of the value that decides whether a line is meant; empty for none.
-    package var test: [UInt8]
+    package let test: [UInt8]
+    /// Whether they mean the second column of a recommendation line, which has no name of its own there.
+    let isKeyUser: Bool
+    let isTestUser: Bool
 
     package init(format: LineFormat? = nil, key: String = "", test: String = "") {
         self.format = format
         self.key = Array(key.utf8)
         self.test = Array(test.utf8)
+        isKeyUser = Self.isUser(key)
+        isTestUser = Self.isUser(test)
     }
+
+    private static func isUser(_ name: String) -> Bool { name.hasSameBytes(as: "user_id") || name.hasSameBytes(as: "user") }
 
     /// The formats told apart, and nothing else looked for.
     package static let usual = LineReading()
@@ -84,11 +92,15 @@ package struct LineFacts: Sendable {
     /// Whether a provenance field stands twice or is no text, so that it says nothing.
     package var isRepeated = false
     /// A bit for each known field that stands in the line, and for each that has a value there.
-    private var seen: UInt8 = 0
+    @usableFromInline private(set) var seen: UInt8 = 0
     private var valued: UInt8 = 0
 
     /// Whether it names a manifest, or anything of one.
     package var namesManifest: Bool { valued & KnownField.provenanceBits != 0 }
+
+    /// Whether nothing in it but its variant and its time tells where it came from.
+    @inlinable @inline(__always)
+    package var saysNothingElse: Bool { seen == 0 && !isRepeated && requestID == nil }
 
     package init(_ format: LineFormat) { self.format = format }
 

@@ -77,9 +77,12 @@ package enum LineReader {
     private static func recommendation(
         _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
     ) -> Bool {
-        guard let first = line.firstIndex(of: UInt8(ascii: ","), in: 0..<min(line.count, 64)),
-            let second = line.firstIndex(of: UInt8(ascii: ","), in: first + 1..<min(line.count, first + 512))
-        else { return false }
+        let firstLimit = min(line.count, 64)
+        let first = line.first(UInt8(ascii: ","), in: 0..<firstLimit)
+        guard first < firstLimit else { return false }
+        let secondLimit = min(line.count, first + 512)
+        let second = line.first(UInt8(ascii: ","), in: first + 1..<secondLimit)
+        guard second < secondLimit else { return false }
         var start = second + 1
         while start < line.count, line[start] == 0x20 { start += 1 }
         guard line.hasBytes("recommendation request", at: start) else { return false }
@@ -102,18 +105,19 @@ package enum LineReader {
         }
         facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC, lacksZone: &facts.timeLacksZone)
         let user = FieldSpan(first + 1..<second, .plain)
-        if isUserName(reading.key) { facts.key = user }
-        if isUserName(reading.test) { facts.tested = user }
+        if reading.isKeyUser { facts.key = user }
+        if reading.isTestUser { facts.tested = user }
         readMiddle(line, middle..<max(middle, duration?.start ?? lineEnd), reading, into: &facts)
         return true
     }
 
     /// Where `<path>, status <code>` ends, for a path without spaces at `start`; nil when it does not stand there.
     private static func statusEnd(_ line: Span<UInt8>, _ start: Int) -> Int? {
-        guard start < line.count, line[start] == 0x20,
-            let space = line.firstIndex(of: 0x20, in: start + 1..<line.count), line[space - 1] == UInt8(ascii: ","),
-            line.hasBytes("status ", at: space + 1)
-        else { return nil }
+        guard start < line.count, line[start] == 0x20 else { return nil }
+        let space = line.first(0x20, in: start + 1..<line.count)
+        guard space < line.count, line[space - 1] == UInt8(ascii: ","), line.hasBytes("status ", at: space + 1) else {
+            return nil
+        }
         var index = space + 8
         while index < line.count, line[index] >= 0x30, line[index] <= 0x39 { index += 1 }
         return index > space + 8 && (index == line.count || line[index] == UInt8(ascii: ",")) ? index : nil
@@ -144,8 +148,8 @@ package enum LineReader {
         while start < range.upperBound, line[start] == UInt8(ascii: ",") {
             start += 1
             while start < range.upperBound, line[start] == 0x20 { start += 1 }
-            let stop = line.firstIndex(of: UInt8(ascii: ","), in: start..<range.upperBound) ?? range.upperBound
-            if stop > start, line[start] == UInt8(ascii: "r"), line.hasBytes("result:", at: start) { return }
+            if line.hasBytes("result:", at: start) { return }
+            let stop = line.first(UInt8(ascii: ","), in: start..<range.upperBound)
             if line.hasBytes("variant=", at: start) {
                 facts.variant = FieldSpan(start + 8..<stop, .percent)
             } else if line.hasBytes("request_id=", at: start), facts.requestID == nil {
@@ -157,15 +161,10 @@ package enum LineReader {
         }
     }
 
-    /// The second column has no name of its own in the line.
-    private static func isUserName(_ name: borrowing [UInt8]) -> Bool {
-        name.count == 7 && name.span.hasBytes("user_id", at: 0) || name.count == 4 && name.span.hasBytes("user", at: 0)
-    }
-
     /// The value in `name=value`.
     private static func value(of name: borrowing [UInt8], _ line: Span<UInt8>, _ item: Range<Int>) -> FieldSpan? {
         let equals = item.lowerBound + name.count
-        guard !name.isEmpty, equals < item.upperBound, line[equals] == UInt8(ascii: "="),
+        guard equals < item.upperBound, line[equals] == UInt8(ascii: "="), !name.isEmpty,
             line.hasBytes(name, in: item.lowerBound..<equals)
         else { return nil }
         return FieldSpan(equals + 1..<item.upperBound, .percent)
