@@ -202,12 +202,17 @@ extension AdminRoute {
             ], action: .takesBody),
         AdminRoute(
             method: "POST", template: "/v1/reload", name: "reload",
-            summary: "Loads the configuration anew, and looks at every pointer, as SIGHUP does.",
+            summary:
+                "Loads the configuration anew, looks at every pointer and reopens the access log, as SIGHUP does; answers when the pointers have been followed.",
             body: .object(schema: "Nothing") { object throws(AdminRefusal) in
                 try refuseOthers(object, [])
                 return .reload
             },
-            answers: [Answer(status: 200, about: "What has changed, and what needs a restart.", schema: "Reload")],
+            answers: [
+                Answer(
+                    status: 200, about: "What has changed, what needs a restart, and what is live now.",
+                    schema: "Reload")
+            ],
             action: .takesBody),
         AdminRoute(
             method: "POST", template: "/v1/logs", name: "logs",

@@ -71,7 +71,16 @@ enum OpenAPISchemas {
         ("Nothing", closed([:], [])),
         (
             "Reload",
-            shape(["changed": list(text), "need_restart": list(text)], ["changed", "need_restart"])
+            shape(
+                [
+                    "changed": list(text), "need_restart": list(text),
+                    "variants": list(
+                        shape(
+                            [
+                                "variant": text, "model_version": maybe("string"), "current": truth,
+                                "problem": maybe("string"),
+                            ], ["variant", "model_version", "current", "problem"])),
+                ], ["changed", "need_restart", "variants"])
         ),
     ])
 

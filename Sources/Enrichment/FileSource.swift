@@ -4,45 +4,49 @@ import Runtime
 /// Lines of files that match globs, through rotation of both kinds. Their positions move when their lines have arrived.
 package final class FileSource: LineSource {
     package let name: StaticString = "file"
-    private let globs: [String]
+    let globs: [String]
     /// The file that lines are written to, where they go to one.
-    private let output: String?
-    private let ownOutputs: [FileStatus.Identity]
-    private let disk: any FollowedDisk
-    private let checkpoints: Checkpoints
-    private let newGeneration: () -> String?
+    let output: String?
+    let ownOutputs: [FileStatus.Identity]
+    let disk: any FollowedDisk
+    let checkpoints: Checkpoints
+    let newGeneration: () -> String?
     private let clock: () -> Int64
-    private var files: [FollowedFile] = []
+    var files: [FollowedFile] = []
     /// Found at the start, and not yet met again.
-    private var remembered: [Checkpoint] = []
-    private var watch: FileWatch?
+    var remembered: [Checkpoint] = []
+    var watch: FileWatch?
     private var nextScan: Int64 = 0
     private var nextSync: Int64 = 0
-    private var news: [LineNews] = []
-    private var unmatchedGlobs: Set<String> = []
-    private var unreadable: Set<String> = []
+    var news: [LineNews] = []
+    var unmatchedGlobs: Set<String> = []
+    var unreadable: Set<String> = []
+    /// Those that were met in this look around, and when they were written to.
+    var newcomers: [(file: FollowedFile, modified: Int64)] = []
     private let buffer: UnsafeMutableRawBufferPointer
     private let lineLimit: Int
     /// More can be read at once.
     private var hasMore = false
     /// Something could not be handed on for want of room, or not yet.
-    private var isUnfinished = true
+    var isUnfinished = true
     /// There are more files than are followed at once.
-    private var isCrowded = false
-    private var wasCrowded = false
+    var isCrowded = false
+    var wasCrowded = false
     private var reportedProblem: String?
-    package private(set) var troubles = 0
+    package internal(set) var troubles = 0
     /// Bytes that were truncated before they were read.
     package private(set) var bytesLost: Int64 = 0
     package private(set) var truncations: UInt64 = 0
-    package private(set) var rotations: UInt64 = 0
+    package internal(set) var rotations: UInt64 = 0
     /// Ends where the files end now, rather than following them.
-    private let endsAtEnd: Bool
+    let endsAtEnd: Bool
 
     private static let scanInterval: Int64 = 1_000_000
     /// A file that was rotated away is done with when nothing was written to it for so long.
     private static let quiet: Int64 = 5_000_000
-    private static let mostOpen = 1000
+    /// And one whose last line has no end, after so long.
+    private static let longQuiet: Int64 = 600_000_000
+    static let mostOpen = 1000
 
     package init(
         _ globs: [String], lineLimit: Int, checkpoints: Checkpoints, output: String? = nil,
@@ -127,22 +131,45 @@ package final class FileSource: LineSource {
             isUnfinished = files.contains { $0.file != nil }
             return
         }
-        for file in files where file.file != nil { read(file, intake, now) }
+        readAll(intake, now)
         // Others may find room now.
         if isCrowded, endsAtEnd { nextScan = 0 }
     }
 
+    /// Reads each file once, those that others follow before them.
+    private func readAll(_ intake: LineIntake, _ now: Int64) {
+        var left = files.filter { $0.file != nil }
+        while !left.isEmpty {
+            let ready = left.filter { !$0.mustWait() }
+            guard !ready.isEmpty else {
+                // Those that they wait for have more, or no room.
+                isUnfinished = true
+                return
+            }
+            for file in ready { read(file, intake, now) }
+            left.removeAll { file in ready.contains { $0 === file } }
+        }
+    }
+
     private func read(_ file: FollowedFile, _ intake: LineIntake, _ now: Int64) {
+        // Before any of its lines goes out: after a kill they must come again under the same name.
+        guard file.isDescribed || describe(file) else {
+            isUnfinished = true
+            return
+        }
+        var isFresh = false
         let reading = file.read(
             into: buffer, now: now, lineLimit: lineLimit,
             { line, position in
-                intake.take(
+                if !isFresh { intake.refresh() }
+                isFresh = true
+                return intake.take(
                     line, source: file.source, owner: file.owner, position: position, isLastChance: file.isUnlinked)
             },
             bury: { line, position, piece, isLast in
                 intake.bury(line, source: file.source, position: position, piece: piece, isLast: isLast)
             })
-        if file.isMarkNew, checkpoints.describe(file.checkpoint) { file.noteDescribed() }
+        if file.isMarkNew { _ = describe(file) }
         switch reading {
         case .more:
             hasMore = true
@@ -154,10 +181,18 @@ package final class FileSource: LineSource {
         }
     }
 
+    private func describe(_ file: FollowedFile) -> Bool {
+        guard checkpoints.describe(file.checkpoint) else { return false }
+        file.noteDescribed()
+        return true
+    }
+
     private func isDone(_ file: FollowedFile, _ now: Int64) -> Bool {
         if endsAtEnd { return true }
         guard file.isRotated, let since = file.quietSince else { return false }
-        return now - since >= Self.quiet
+        // Whoever has begun a line may go on with it for as long as the file can be found.
+        let ends = file.unread == 0 || file.isUnlinked
+        return now - since >= (ends ? Self.quiet : Self.longQuiet)
     }
 
     /// False while its last line finds no room.
@@ -171,10 +206,13 @@ package final class FileSource: LineSource {
     }
 
     private func truncate(_ file: FollowedFile, lost: Int64, _ intake: LineIntake) {
+        // What was read of it can be read nowhere again: until it is safe, nothing of the new contents is taken, nor its place forgotten.
+        guard intake.secure(owner: file.owner) else {
+            isUnfinished = true
+            return
+        }
         truncations += 1
         bytesLost += lost
-        // What was read of it can be read nowhere again.
-        intake.secure(owner: file.owner)
         if lost > 0 {
             news.append(
                 LineNews(
@@ -193,17 +231,51 @@ package final class FileSource: LineSource {
         hasMore = true
     }
 
-    private func complain(_ path: String, _ error: SystemError) {
+    func complain(_ path: String, _ error: SystemError) {
         guard unreadable.insert(path).inserted else { return }
         troubles += 1
         news.append(
             LineNews(.warn, "file-unreadable", [("file", .string(path)), ("reason", .string(error.description))]))
     }
 
+    // MARK: - The end
+
+    /// What is in files that no name leads to is gone with this process.
+    package func stop(_ intake: LineIntake) {
+        for file in files where disk.state(of: file.path)?.identity != file.mark.identity { lookAfter(file, intake) }
+        for file in files where file.isUnlinked && file.file != nil {
+            readRest(file, intake)
+            let left = file.unread
+            guard left > 0 else { continue }
+            bytesLost += left
+            troubles += 1
+            news.append(
+                LineNews(
+                    .warn, "bytes-lost",
+                    [
+                        ("file", .string(file.path)), ("bytes", .integer(Int(left))), ("reason", .string("removed")),
+                        (
+                            "advice",
+                            .string(
+                                "the file was removed before its lines could be taken, for want of room in the spool: keep rotated files until then"
+                            )
+                        ),
+                    ]))
+        }
+    }
+
+    private func readRest(_ file: FollowedFile, _ intake: LineIntake) {
+        var before: Int64 = -1
+        while file.position > before {
+            before = file.position
+            read(file, intake, clock())
+        }
+    }
+
     // MARK: - Positions
 
     package func report(_ positions: inout [Int64]) {
-        for file in files { positions[file.owner] = file.position }
+        for file in files { positions[file.owner] = file.handedOn }
     }
 
     package func settle(_ positions: [Int64]) {
@@ -215,205 +287,5 @@ package final class FileSource: LineSource {
         guard now >= nextSync else { return }
         checkpoints.sync()
         nextSync = now + Self.scanInterval
-    }
-
-    // MARK: - Finding files
-
-    private func scan(_ intake: LineIntake) {
-        for glob in globs { watch?.addWithWrites(Globs.directory(of: glob)) }
-        var seen: Set<FileStatus.Identity> = []
-        isCrowded = false
-        for glob in globs {
-            let paths = disk.paths(glob)
-            if !paths.contains(where: { disk.state(of: $0) != nil }), unmatchedGlobs.insert(glob).inserted {
-                complainOfNoFile(glob)
-            }
-            for path in paths where !isOwnOutput(path) { meet(path, &seen, intake) }
-        }
-        findRotated(&seen, intake)
-        for file in files where !seen.contains(file.mark.identity) { lookAfter(file, intake) }
-        warnOfCrowd()
-    }
-
-    private func complainOfNoFile(_ glob: String) {
-        if endsAtEnd { troubles += 1 }
-        let advice =
-            endsAtEnd
-            ? "no file matches it: check the path" : "no file matches it yet; it is followed as soon as one does"
-        news.append(LineNews(.warn, "no-file", [("glob", .string(glob)), ("advice", .string(advice))]))
-    }
-
-    /// What lines are written to here is never read here: they would come back for ever.
-    private func isOwnOutput(_ path: String) -> Bool {
-        guard let identity = disk.state(of: path)?.identity,
-            ownOutputs.contains(identity) || output.map({ disk.state(of: $0)?.identity == identity }) ?? false
-        else { return false }
-        if unreadable.insert(path).inserted {
-            news.append(
-                LineNews(
-                    .warn, "own-output",
-                    [
-                        ("file", .string(path)),
-                        ("advice", .string("the lines go there, so it is not read: let the globs leave it out")),
-                    ]))
-        }
-        return true
-    }
-
-    /// A file that no glob finds any more: rotated away, or removed.
-    private func lookAfter(_ file: FollowedFile, _ intake: LineIntake) {
-        let directory = Paths.directory(of: file.path)
-        let place = disk.paths(in: directory).first { disk.state(of: $0)?.identity == file.mark.identity }
-        if !file.isRotated {
-            file.isRotated = true
-            rotations += 1
-        }
-        file.isUnlinked = place == nil && disk.state(of: directory) != nil
-        // Once it is gone, what was read of it can be read nowhere again.
-        if file.isUnlinked { intake.secure(owner: file.owner) }
-        guard file.isFinished else { return }
-        if let place, let state = disk.state(of: place) {
-            // A server may write to it until it reopens its log.
-            file.path = place
-            reconsider(file, state, intake)
-        } else if disk.state(of: directory) != nil || !disk.paths(in: directory).isEmpty {
-            drop(file, intake)
-        }
-    }
-
-    private func warnOfCrowd() {
-        guard isCrowded, !endsAtEnd, !wasCrowded else { return }
-        wasCrowded = true
-        news.append(
-            LineNews(
-                .warn, "too-many-files",
-                [
-                    ("followed", .integer(Self.mostOpen)),
-                    ("advice", .string("narrow the globs: the others are followed when some of these are done with")),
-                ]))
-    }
-
-    /// A file under a name that a glob matches.
-    private func meet(_ path: String, _ seen: inout Set<FileStatus.Identity>, _ intake: LineIntake) {
-        guard let state = disk.state(of: path), seen.insert(state.identity).inserted else { return }
-        if let known = files.first(where: { $0.mark.identity == state.identity }) {
-            known.path = path
-            known.isRotated = false
-            if known.isFinished { reconsider(known, state, intake) }
-            return
-        }
-        guard files.count(where: { $0.file != nil }) < Self.mostOpen else {
-            isCrowded = true
-            return
-        }
-        follow(path, state, intake)
-    }
-
-    /// A finished file that has grown, or whose inode another one has now.
-    private func reconsider(_ file: FollowedFile, _ state: FollowedState, _ intake: LineIntake) {
-        guard let number = try? disk.open(file.path) else { return }
-        if matches(file.mark, number) {
-            guard state.size > file.position else { return disk.close(number) }
-            file.resume(number)
-            isUnfinished = true
-        } else if file.isRotated {
-            // Somebody else's, under a name that was never asked for.
-            disk.close(number)
-            drop(file, intake)
-        } else {
-            checkpoints.forget(file.generation)
-            guard let generation = newGeneration() else { return disk.close(number) }
-            file.begin(generation: generation, source: intake.fileSource(generation))
-            file.resume(number)
-        }
-    }
-
-    private func follow(_ path: String, _ state: FollowedState, _ intake: LineIntake) {
-        let number: Int32
-        do { number = try disk.open(path) } catch {
-            complain(path, error)
-            return
-        }
-        unreadable.remove(path)
-        let index = remembered.firstIndex { $0.mark.identity == state.identity && matches($0.mark, number) }
-        var checkpoint: Checkpoint
-        if let index {
-            checkpoint = remembered.remove(at: index)
-            checkpoint.path = path
-        } else {
-            guard let generation = newGeneration() else { return disk.close(number) }
-            let mark = FileMark(
-                identity: state.identity, fingerprintCount: 0,
-                fingerprint: FileMark.fingerprint(UnsafeRawBufferPointer(start: nil, count: 0)))
-            checkpoint = Checkpoint(path: path, mark: mark, generation: generation, position: 0)
-        }
-        let file = FollowedFile(
-            owner: intake.newOwner(), checkpoint, file: number, source: intake.fileSource(checkpoint.generation),
-            disk: disk)
-        files.append(file)
-        news.append(
-            LineNews(
-                .info, "follow",
-                [("file", .string(path)), ("from", .integer(Int(checkpoint.position)))]))
-    }
-
-    private func matches(_ mark: FileMark, _ file: Int32) -> Bool {
-        withUnsafeTemporaryAllocation(byteCount: FileMark.longest, alignment: 8) { buffer in
-            let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(mark.fingerprintCount, buffer.count)])
-            guard let count = try? disk.read(file, at: 0, into: wanted), count == mark.fingerprintCount else {
-                return false
-            }
-            return FileMark.fingerprint(UnsafeRawBufferPointer(wanted)) == mark.fingerprint
-        }
-    }
-
-    /// Files that were followed before this start and have another name now, which no glob needs to match.
-    private func findRotated(_ seen: inout Set<FileStatus.Identity>, _ intake: LineIntake) {
-        for checkpoint in remembered {
-            let directory = Paths.directory(of: checkpoint.path)
-            let paths = disk.paths(in: directory)
-            // A directory that is not there may come back, with everything in it.
-            if paths.isEmpty { continue }
-            let place = paths.first { path in
-                guard let state = disk.state(of: path), state.identity == checkpoint.mark.identity else { return false }
-                guard let number = try? disk.open(path) else { return true }
-                defer { disk.close(number) }
-                return matches(checkpoint.mark, number)
-            }
-            guard let place, let state = disk.state(of: place) else {
-                forget(checkpoint)
-                continue
-            }
-            // Under its old name, which no glob finds: it is not asked for any more.
-            if place.hasSameBytes(as: checkpoint.path) { continue }
-            let count = files.count
-            follow(place, state, intake)
-            if files.count > count {
-                files[count].isRotated = true
-                seen.insert(state.identity)
-            }
-        }
-    }
-
-    private func forget(_ checkpoint: Checkpoint) {
-        remembered.removeAll { $0.generation == checkpoint.generation }
-        checkpoints.forget(checkpoint.generation)
-        news.append(
-            LineNews(
-                .warn, "file-gone",
-                [
-                    ("file", .string(checkpoint.path)), ("delivered_to", .integer(Int(checkpoint.position))),
-                    (
-                        "advice",
-                        .string("it was removed or overwritten while nothing followed it: what came after that is lost")
-                    ),
-                ]))
-    }
-
-    private func drop(_ file: FollowedFile, _ intake: LineIntake) {
-        guard file.checkpointed >= file.position else { return }
-        checkpoints.forget(file.generation)
-        intake.returnOwner(file.owner)
-        files.removeAll { $0 === file }
     }
 }

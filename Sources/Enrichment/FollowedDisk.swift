@@ -6,6 +6,7 @@ package protocol FollowedDisk: AnyObject {
     func paths(_ glob: String) -> [String]
     /// The paths of everything in a directory.
     func paths(in directory: String) -> [String]
+    func isDirectory(_ path: String) -> Bool
     /// Which file a path leads to, and how large it is; nil when there is none.
     func state(of path: String) -> FollowedState?
     func state(of file: Int32) throws(SystemError) -> FollowedState
@@ -20,10 +21,13 @@ package protocol FollowedDisk: AnyObject {
 package struct FollowedState: Sendable {
     package let identity: FileStatus.Identity
     package let size: Int64
+    /// When it was last written to, in nanoseconds.
+    package let modified: Int64
 
-    package init(identity: FileStatus.Identity, size: Int64) {
+    package init(identity: FileStatus.Identity, size: Int64, modified: Int64) {
         self.identity = identity
         self.size = size
+        self.modified = modified
     }
 }
 
@@ -44,14 +48,16 @@ package final class LocalDisk: FollowedDisk {
         ((try? Files.names(in: directory)) ?? []).map { Paths.join(directory, $0) }
     }
 
+    package func isDirectory(_ path: String) -> Bool { Files.isDirectory(path, writable: false) }
+
     package func state(of path: String) -> FollowedState? {
         guard let status = try? FileStatus.of(path), status.isRegular else { return nil }
-        return FollowedState(identity: status.identity, size: status.size)
+        return FollowedState(identity: status.identity, size: status.size, modified: status.modification.time)
     }
 
     package func state(of file: Int32) throws(SystemError) -> FollowedState {
         let status = try RawFile.status(of: file, "a followed file")
-        return FollowedState(identity: status.identity, size: status.size)
+        return FollowedState(identity: status.identity, size: status.size, modified: status.modification.time)
     }
 
     package func open(_ path: String) throws(SystemError) -> Int32 { try RawFile.open(path, .read) }

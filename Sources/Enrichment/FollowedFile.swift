@@ -5,7 +5,7 @@ import Runtime
 final class FollowedFile {
     /// Who its lines belong to while they are delivered.
     let owner: Int
-    var path: String
+    var path: String { didSet { noteName(path) } }
     private(set) var mark: FileMark
     private(set) var generation: String
     private(set) var source: UInt32
@@ -24,16 +24,26 @@ final class FollowedFile {
     /// The last position that was written down.
     var checkpointed: Int64
     private var lastSize: Int64 = 0
-    private var piece: Int? { didSet { if (oldValue == nil) != (piece == nil) { isMarkNew = true } } }
+    /// Of a line that is too long, and has not ended: how many pieces of it are among the dead letters, and where it began.
+    private var piece: Int?
+    private var pieceStart: Int64 = 0
+    /// Every name under which it was met.
+    private(set) var names: [String]
+    /// Its lines come after those of these files, which its name led to before, or which are older and named after it.
+    private var predecessors: [(file: FollowedFile, ends: Int)] = []
+    /// How often its end was reached.
+    private var ends = 0
     /// What stands at hand goes on with a line that was handed on without its end.
     private var isAfterPart = false
     private let disk: any FollowedDisk
 
     init(
-        owner: Int, _ checkpoint: Checkpoint, file: Int32, source: UInt32, disk: any FollowedDisk
+        owner: Int, _ checkpoint: Checkpoint, isDescribed: Bool, file: Int32, source: UInt32, disk: any FollowedDisk
     ) {
         self.owner = owner
+        self.isDescribed = isDescribed
         path = checkpoint.path
+        names = [checkpoint.path]
         mark = checkpoint.mark
         generation = checkpoint.generation
         position = checkpoint.position
@@ -41,7 +51,9 @@ final class FollowedFile {
         self.source = source
         self.file = file
         self.disk = disk
+        // Checkpoints stood inside such lines once.
         piece = checkpoint.isInside ? 1 : nil
+        pieceStart = checkpoint.position
         isAfterPart = piece == nil && Self.isMiddle(of: file, checkpoint.position, disk)
     }
 
@@ -56,8 +68,54 @@ final class FollowedFile {
     deinit { if let file { disk.close(file) } }
 
     var checkpoint: Checkpoint {
-        Checkpoint(
-            path: path, mark: mark, generation: generation, position: checkpointed, isInside: piece != nil)
+        Checkpoint(path: path, mark: mark, generation: generation, position: checkpointed)
+    }
+
+    /// Up to where it was handed on, in whole lines: a line that is too long is buried from its beginning again.
+    var handedOn: Int64 { piece == nil ? position : pieceStart }
+
+    // MARK: - What comes before it
+
+    func follows(_ file: FollowedFile) { predecessors.append((file, file.ends)) }
+
+    /// Whether lines that come before its own are still to be read: those of a predecessor whose end was not reached since they met.
+    func mustWait() -> Bool {
+        predecessors.removeAll { $0.file.file == nil || $0.file.ends > $0.ends }
+        return !predecessors.isEmpty
+    }
+
+    func noteName(_ name: String) { if !names.contains(name) { names.append(name) } }
+
+    /// How much of it was not handed on.
+    var unread: Int64 {
+        guard let file, let size = try? disk.state(of: file).size else { return 0 }
+        return max(0, size - position)
+    }
+
+    /// Whether both hold one log: one name led to both, or one is named after the other, as `app.log.1` and `app.log-20250304` are.
+    func isKin(of other: FollowedFile) -> Bool {
+        names.contains { name in other.names.contains { Self.isKin(name.utf8[...], $0.utf8[...]) } }
+    }
+
+    private static func isKin(_ left: Substring.UTF8View, _ right: Substring.UTF8View) -> Bool {
+        if stem(left).elementsEqual(stem(right)) { return true }
+        let (short, long) = left.count <= right.count ? (left, right) : (right, left)
+        return long.starts(with: short) && isSeparator(long.dropFirst(short.count).first)
+    }
+
+    /// A name without the numbers that rotation puts behind it.
+    private static func stem(_ name: Substring.UTF8View) -> Substring.UTF8View {
+        var stem = name
+        while true {
+            let rest = stem.reversed().drop { $0 >= 0x30 && $0 <= 0x39 }
+            let digits = stem.count - rest.count
+            guard digits > 0, isSeparator(rest.first) else { return stem }
+            stem = stem.dropLast(digits + 1)
+        }
+    }
+
+    private static func isSeparator(_ byte: UInt8?) -> Bool {
+        byte == UInt8(ascii: ".") || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
     }
 
     /// How many bytes were there at the last look that were not handed on.
@@ -87,7 +145,9 @@ final class FollowedFile {
             // Looked at after reading, so that nothing is taken that another file's beginning stands before.
             let size = try disk.state(of: file).size
             guard size >= position, try isSame(file, size) else { return .truncated(lost: max(0, lastSize - position)) }
+            let known = lastSize
             lastSize = max(size, position + Int64(count))
+            if lastSize > known { quietSince = nil }
             let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             return hand(bytes, isWhole: count < buffer.count, now: now, lineLimit: lineLimit, take, bury)
         } catch { return .failed(error) }
@@ -113,6 +173,7 @@ final class FollowedFile {
                 // The rest of a line is read again when there is more of it, unless it is too long to wait for.
                 guard line.count > lineLimit || piece != nil else { break }
                 guard bury(line, position, piece ?? 0, false) else { return .full }
+                if piece == nil { pieceStart = position }
                 piece = (piece ?? 0) + 1
                 position += Int64(line.count)
                 return .more
@@ -130,6 +191,7 @@ final class FollowedFile {
         }
         if start > 0 { quietSince = nil }
         guard isWhole else { return .more }
+        ends += 1
         if start == 0, quietSince == nil { quietSince = now }
         return .atEnd
     }
@@ -178,8 +240,13 @@ final class FollowedFile {
 
     /// Whether more is known of the file than was written down.
     private(set) var isMarkNew = true
+    /// Whether anything of this generation was written down.
+    private(set) var isDescribed: Bool
 
-    func noteDescribed() { isMarkNew = false }
+    func noteDescribed() {
+        isMarkNew = false
+        isDescribed = true
+    }
 
     /// What the same file holds now begins anew: a line of it is never taken for one that was there before.
     func begin(generation: String, source: UInt32) {
@@ -193,6 +260,7 @@ final class FollowedFile {
         mark.fingerprintCount = 0
         mark.fingerprint = FileMark.fingerprint(UnsafeRawBufferPointer(start: nil, count: 0))
         isMarkNew = true
+        isDescribed = false
     }
 
     /// Closes what nobody writes to; it is remembered, so that it is not read again under another name.

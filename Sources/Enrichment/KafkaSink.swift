@@ -113,7 +113,10 @@ package final class KafkaSink: RecordSink {
                     note(KafkaError.reason(code), KafkaError.name(code))
                     count(KafkaError.name(code))
                     let isRefused = KafkaError.refusesRecord(code)
-                    body(token, isRefused ? .refused(reason: Self.words(code)) : .failed)
+                    body(
+                        token,
+                        isRefused
+                            ? .refused(reason: Self.words(code), isOfTime: KafkaError.refusesTime(code)) : .failed)
                 }
             case .statistics(let text): if let told = ClientFigures(text) { figures = told.after(figures) }
             case .failed(let error):

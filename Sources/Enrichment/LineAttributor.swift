@@ -41,17 +41,21 @@ package final class LineAttributor {
         let stamp: LineStamp?
         let from: Instant
         let until: Instant?
+        /// From when on something later may have been live: before the end where a clock was set back.
+        let doubtedFrom: Instant?
         /// Whether another manifest was live before.
         let hasPrevious: Bool
 
         init(
-            _ name: [UInt8], _ variant: String?, _ stamp: LineStamp?, from: Instant, until: Instant?, hasPrevious: Bool
+            _ name: [UInt8], _ variant: String?, _ stamp: LineStamp?, from: Instant, until: Instant?,
+            doubtedFrom: Instant? = nil, hasPrevious: Bool
         ) {
             self.name = name
             self.variant = variant
             self.stamp = stamp
             self.from = from
             self.until = until
+            self.doubtedFrom = doubtedFrom ?? until
             self.hasPrevious = hasPrevious
         }
 
@@ -62,9 +66,8 @@ package final class LineAttributor {
     private let settings: Settings
     /// The proxy's own record of an exchange, by its request id.
     private let records: (any ExchangeRecords)?
-    /// The variants whose pointer names something that is not active: their servers may have moved on already.
-    private let moving: () -> [String]
-    private var movingNow: [String] = []
+    private let doubts: () -> Doubts
+    private var doubtsNow = Doubts()
     private var revision: Int64 = -1
     private var stamps: [Digest: LineStamp] = [:]
     private var byName: [ByteKey: [LineStamp]] = [:]
@@ -91,7 +94,7 @@ package final class LineAttributor {
         /// Nothing, as it stands here, is within.
         var from: Int64 = .max
         var until: Int64 = .min
-        var settling: Int64 = 0
+        var settledAt: Int64 = .max
         var nameCount = 0
     }
 
@@ -102,9 +105,9 @@ package final class LineAttributor {
 
     package init(
         _ index: any ManifestIndex, _ settings: Settings = Settings(), records: (any ExchangeRecords)? = nil,
-        moving: @escaping () -> [String] = { [] }
+        doubts: @escaping () -> Doubts = { Doubts() }
     ) {
-        self.moving = moving
+        self.doubts = doubts
         self.index = index
         self.settings = settings
         self.records = records
@@ -114,8 +117,11 @@ package final class LineAttributor {
 
     /// Forgets what was remembered if the index changed since: called between pieces of a long input.
     package func refresh() {
-        movingNow = moving()
-        if !movingNow.isEmpty { latest = Latest() }
+        let doubts = doubts()
+        if doubts != doubtsNow {
+            doubtsNow = doubts
+            latest = Latest()
+        }
         let current: Int64
         do { current = try index.revision() } catch {
             note(error)
@@ -152,6 +158,7 @@ package final class LineAttributor {
             if facts.isRepeated { return Verdict(stamp: .none, attribution: .unknown, isKept: true) }
             if facts.namesManifest { return try named(line, facts) }
             if let id = facts.requestID, let verdict = try byRequest(line, id, facts) { return verdict }
+            if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
             let live = try live(line, facts)
             guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
             let attribution = sureness(live, facts)
@@ -247,6 +254,12 @@ package final class LineAttributor {
         }
         guard let minted else { return nil }
         guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
+        // It tells of a time before the request came: then one of the two is not what it seems.
+        if let time = facts.time,
+            time.microseconds < minted.time.microseconds - settings.skew - facts.duration
+        {
+            return .unknown
+        }
         return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: .inferred))
     }
 
@@ -315,17 +328,21 @@ package final class LineAttributor {
     private func isWithinLatest(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
         guard let time = facts.time?.microseconds, time >= latest.from, time < latest.until else { return false }
         let reach = settings.skew &+ facts.duration
-        guard time &- latest.from > max(reach, latest.settling), latest.until &- time > reach else { return false }
+        guard time &- latest.from > reach, time > latest.settledAt, latest.until &- time > reach else { return false }
         let name = UnsafeRawBufferPointer(start: latestName.baseAddress, count: latest.nameCount)
         return line.hasBytes(name, in: facts.variant?.range ?? 0..<0)
     }
 
     private func remember(_ live: Live, _ stamp: LineStamp) {
-        // While a server may have moved on already, each line is looked at by itself.
-        guard movingNow.isEmpty, live.name.count <= Self.longestLatestName else { return }
+        // While nobody knows what a server speaks with, each line is looked at by itself.
+        guard doubtsNow.moving.isEmpty, doubtsNow.settling.isEmpty, doubtsNow.moved.isEmpty,
+            live.name.count <= Self.longestLatestName
+        else {
+            return
+        }
         latest = Latest(
-            from: live.from.microseconds, until: live.until?.microseconds ?? .max,
-            settling: live.hasPrevious ? settings.settle : 0, nameCount: live.name.count)
+            from: live.from.microseconds, until: live.doubtedFrom?.microseconds ?? .max,
+            settledAt: settledAt(live).microseconds, nameCount: live.name.count)
         (latestStamp, latestHeld) = (stamp, HeldStamp(stamp))
         latestName.copyBytes(from: live.name)
     }
@@ -348,7 +365,8 @@ package final class LineAttributor {
             let same = lives.first(where: { $0.contains(time) && $0.variant?.hasSameBytes(as: variant) ?? false })
         {
             return Live(
-                name, variant, same.stamp, from: same.from, until: same.until, hasPrevious: same.hasPrevious)
+                name, variant, same.stamp, from: same.from, until: same.until, doubtedFrom: same.doubtedFrom,
+                hasPrevious: same.hasPrevious)
         }
         guard let variant, let first = try index.firstLive(variant: variant) else {
             return Live(name, nil, nil, from: forever, until: nil, hasPrevious: false)
@@ -358,20 +376,29 @@ package final class LineAttributor {
         }
         let stamp = stamp(indexed.manifest)
         return Live(
-            name, variant, stamp, from: interval.from, until: interval.until, hasPrevious: first < interval.from)
+            name, variant, stamp, from: interval.from, until: interval.until, doubtedFrom: interval.doubtedFrom,
+            hasPrevious: first < interval.from)
     }
 
     /// A line near an activation may be of either side.
     private func sureness(_ live: Live, _ facts: borrowing LineFacts) -> Attribution {
-        if !movingNow.isEmpty, live.until == nil, let variant = live.variant, movingNow.contains(variant) {
-            return .unknown
+        if live.until == nil, let variant = live.variant {
+            if doubtsNow.moving.contains(where: { $0.hasSameBytes(as: variant) }) { return .unknown }
+            if doubtsNow.settling.contains(where: { $0.hasSameBytes(as: variant) }) { return .mixed }
         }
         guard let time = facts.time else { return .inferred }
         let reach = settings.skew + facts.duration
-        let sinceStart = time.microseconds &- live.from.microseconds
-        let settling = live.hasPrevious ? settings.settle : 0
-        if sinceStart <= max(reach, settling) { return .mixed }
-        if let until = live.until, until.microseconds &- time.microseconds <= reach { return .mixed }
-        return .inferred
+        if time.microseconds &- live.from.microseconds <= reach || time <= settledAt(live) { return .mixed }
+        if let until = live.doubtedFrom, until.microseconds &- time.microseconds <= reach { return .mixed }
+        return doubtsNow.wasMoving(live.variant, at: time, reach: reach) ? .unknown : .inferred
+    }
+
+    /// Until when the model server may have spoken with the manifest before.
+    private func settledAt(_ live: Live) -> Instant {
+        guard live.hasPrevious else { return live.from }
+        let known = doubtsNow.settled.last { settled in
+            settled.from == live.from && live.variant.map(settled.isOf) ?? false
+        }
+        return known?.at ?? live.from.advanced(by: doubtsNow.settle)
     }
 }

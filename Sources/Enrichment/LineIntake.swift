@@ -72,10 +72,33 @@ package final class LineIntake {
         if let ahead { window.ahead = min(window.ahead, ahead) }
     }
 
+    /// Called between reading and enriching: what became live before a line was written is then known.
     func refresh() {
         now = Clock.now()
         enricher.refresh()
     }
+
+    /// A record may have waited until its own time is none any more that brokers take, or keep: then its time is that of now.
+    func keepInWindow(_ record: LineRecord, now: Instant) {
+        guard record.lineTime == LineRecord.noTime,
+            now.microseconds &- record.milliseconds &* 1000 > window.back
+        else { return }
+        outsideWindow += 1
+        record.renew(at: now)
+    }
+
+    /// Gives a record that was refused for its time the time of now; false where it has that already.
+    func renew(_ record: LineRecord) -> Bool {
+        let now = Clock.now()
+        let age = now.microseconds &- record.milliseconds &* 1000
+        guard record.lineTime == LineRecord.noTime || abs(age) > Self.leastAge else { return false }
+        if record.lineTime == LineRecord.noTime { outsideWindow += 1 }
+        record.renew(at: now)
+        return true
+    }
+
+    /// Who is refused with so new a time is not refused for having waited.
+    private static let leastAge: Int64 = 1_000_000
 
     /// Whether `bytes` in `lines` lines can be taken, whatever they are.
     package func hasRoom(_ bytes: Int, lines: Int, neverWaits: Bool = false) -> Bool {

@@ -81,7 +81,10 @@ package final class LinePipeline {
             wait()
         }
         finishSending()
-        for source in sources { source.stop(intake) }
+        for source in sources {
+            source.stop(intake)
+            for news in source.takeNews() { tell(news) }
+        }
         if intake.spool.write() { for source in sources { source.written() } }
         lost = intake.spool.close() + intake.owed
         acknowledge()
@@ -141,7 +144,6 @@ package final class LinePipeline {
     private func turn() {
         takeEvents()
         if isStopping.load(ordering: .relaxed) { return }
-        intake.refresh()
         intake.buryAll()
         applyTopic()
         decideFileMode()
@@ -252,7 +254,9 @@ package final class LinePipeline {
     private func send() {
         let now = Clock.monotonic()
         guard now >= heldUntil else { return }
+        let wall = Clock.now()
         while let (token, record) = intake.delivery.next() {
+            intake.keepInWindow(record, now: wall)
             switch sink.send(record, token: token) {
             case .sent: intake.delivery.sent(token, now: now)
             case .later: return
@@ -281,7 +285,7 @@ package final class LinePipeline {
             case .failed:
                 resent += 1
                 intake.delivery.fail(token, isSuspected: false)
-            case .refused(let reason): refuse(token, reason, now)
+            case .refused(let reason, let isOfTime): refuse(token, reason, isOfTime: isOfTime, now)
             }
         }
         guard isFatal else { return }
@@ -289,7 +293,12 @@ package final class LinePipeline {
         intake.delivery.restart()
     }
 
-    private func refuse(_ token: UInt, _ reason: String, _ now: Int64) {
+    private func refuse(_ token: UInt, _ reason: String, isOfTime: Bool, _ now: Int64) {
+        // It was on its way for too long, or the brokers' clock is another one: with the time of now it can go.
+        if isOfTime, let record = intake.delivery.record(token), intake.renew(record) {
+            resent += 1
+            return intake.delivery.fail(token, isSuspected: false)
+        }
         if intake.delivery.isAlone(token), let record = intake.delivery.record(token) {
             if bury(record, reason) {
                 intake.delivery.settle(token, now: now)

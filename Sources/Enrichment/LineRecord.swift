@@ -119,6 +119,12 @@ package struct LineRecord {
         store(range.map { UInt32($0.count) } ?? Self.none, offset + 4)
     }
 
+    /// Makes `now` the record's time; the line's own is kept beside it, to the millisecond, unless it is there already.
+    func renew(at now: Instant) {
+        if lineTime == Self.noTime { store(milliseconds &* 1000, 56) }
+        store(now.microseconds / 1000, 48)
+    }
+
     // MARK: - In the spool
 
     func seal() { store(checksum, 4) }

@@ -75,6 +75,7 @@ package final class PostedLines: LineSource {
             defer { list.removeAll() }
             return list
         }
+        if !waiting.isEmpty { intake.refresh() }
         while let body = waiting.first {
             guard intake.canEverHold(body.bytes.count, lines: body.lines) else {
                 end(.tooLarge)

@@ -74,6 +74,6 @@ enum Arrival {
     case arrived
     /// It may another time.
     case failed
-    /// It, or another one that went with it, is at fault.
-    case refused(reason: String)
+    /// It, or another one that went with it, is at fault; perhaps only for its time.
+    case refused(reason: String, isOfTime: Bool)
 }

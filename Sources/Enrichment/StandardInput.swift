@@ -6,11 +6,9 @@ package final class StandardInput: LineSource {
     private let number: Int32
     private var cutter: LineCutter
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
-    /// What was read, and not taken yet for want of room.
-    private var held = 0
-    private var start = 0
-    private static let piece = 8 << 10
     private var hasEnded = false
+    /// There is no room for even a little more.
+    private var isFull = false
     package private(set) var isAtEnd = false
     package private(set) var troubles = 0
     private var news: [LineNews] = []
@@ -25,9 +23,9 @@ package final class StandardInput: LineSource {
 
     deinit { buffer.deallocate() }
 
-    package var isHeldUp: Bool { held > 0 }
+    package var isHeldUp: Bool { isFull }
 
-    package func descriptors(_ intake: LineIntake) -> [Int32] { isAtEnd || held > 0 ? [] : [number] }
+    package func descriptors(_ intake: LineIntake) -> [Int32] { isAtEnd || isFull ? [] : [number] }
 
     package func takeNews() -> [LineNews] {
         defer { news.removeAll() }
@@ -36,30 +34,34 @@ package final class StandardInput: LineSource {
 
     package func pull(_ intake: LineIntake) {
         guard !isAtEnd else { return }
-        if held == 0, !hasEnded {
-            guard Readiness.isReadable(number) else { return }
+        if !hasEnded {
+            // No more is read than there is room for: what is in the pipe is safe from a kill, and what is here is not.
+            let most = Self.sizes.first { intake.hasRoom($0 + cutter.carriedCount, lines: 1 + $0 / Self.shortLine) }
+            isFull = most == nil
+            guard let most, Readiness.isReadable(number) else { return }
+            var count = 0
             do throws(SystemError) {
-                held = try Pipes.read(number, into: buffer)
-                start = 0
-                hasEnded = held == 0
+                count = try Pipes.read(number, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<most]))
             } catch {
                 troubles += 1
                 news.append(LineNews(.warn, "stdin-failed", [("reason", .string(error.description))]))
-                hasEnded = true
+            }
+            hasEnded = count == 0
+            intake.refresh()
+            cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
+                intake.take(piece, line, from: self)
             }
         }
-        // In small pieces, so that the last of the room is used too.
-        while held > 0 {
-            let part = UnsafeRawBufferPointer(rebasing: buffer[start..<start + min(held, Self.piece)])
-            guard intake.hasRoom(part.count + cutter.carriedCount, lines: 1 + part.count(where: { $0 == 0x0A })) else {
-                return
-            }
-            cutter.take(part) { piece, line in intake.take(piece, line, from: self) }
-            start += part.count
-            held -= part.count
-        }
-        guard intake.hasRoom(cutter.carriedCount, lines: 1) else { return }
         guard hasEnded else { return }
+        isFull = !intake.hasRoom(cutter.carriedCount, lines: 1)
+        if !isFull { finish(intake) }
+    }
+
+    private static let sizes = [64 << 10, 16 << 10, 4 << 10, 1 << 10, 256, 64]
+    /// Shorter ones than these, all at once, may pass the bound of the spool by a little.
+    private static let shortLine = 16
+
+    private func finish(_ intake: LineIntake) {
         isAtEnd = true
         cutter.finish { piece, line in intake.take(piece, line, from: self) }
     }
@@ -67,7 +69,6 @@ package final class StandardInput: LineSource {
     /// What was read is not forgotten, even when it has no line end.
     package func stop(_ intake: LineIntake) {
         guard !isAtEnd else { return }
-        hasEnded = true
-        if held == 0 || intake.hasRoom(held, lines: 1) { pull(intake) }
+        finish(intake)
     }
 }

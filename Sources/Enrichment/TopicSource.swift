@@ -128,6 +128,7 @@ package final class TopicSource: LineSource {
         while let event = reader.next() {
             switch event {
             case .record(let record):
+                if count % Self.freshFor == 0 { intake.refresh() }
                 guard take(record, intake) else {
                     isHeldUp = true
                     return
@@ -149,6 +150,9 @@ package final class TopicSource: LineSource {
             }
         }
     }
+
+    /// Records that came one after the other are looked at by what was known before the first of so many: they were on their way for longer.
+    private static let freshFor = 32
 
     private func makeOne() -> KafkaConsumer? {
         let now = Clock.monotonic()

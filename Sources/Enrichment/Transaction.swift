@@ -87,7 +87,7 @@ struct Transaction {
         case (.abort, .done):
             for token in tokens {
                 if case .some(.some(let reason)) = failures[token] {
-                    body(token, .refused(reason: reason))
+                    body(token, .refused(reason: reason, isOfTime: false))
                 } else {
                     body(token, .failed)
                 }

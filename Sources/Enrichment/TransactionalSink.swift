@@ -77,7 +77,7 @@ package final class TransactionalSink: RecordSink {
             switch outcome {
             case .arrived: break
             case .failed: transaction.failed(token, reason: nil)
-            case .refused(let reason): transaction.failed(token, reason: reason)
+            case .refused(let reason, _): transaction.failed(token, reason: reason)
             }
         }
         guard let outcome = caller.takeOutcome() else {

@@ -106,6 +106,7 @@ package final class UnixSource: LineSource {
             let count = listener.receive(number, into: buffer)
             if count == UnixListener.nothing { continue }
             if count > 0 {
+                intake.refresh()
                 box.cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
                     intake.take(piece, line, from: self, stream: box)
                 }
@@ -119,13 +120,18 @@ package final class UnixSource: LineSource {
 
     /// What connections have begun is not forgotten, even when it has no line end.
     package func stop(_ intake: LineIntake) {
+        // What the kernel has taken for us already is ours.
+        if listener.isDatagram { return pullDatagrams(intake, most: Self.mostAtEnd) }
         for box in connections.values {
             box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
         }
     }
 
-    private func pullDatagrams(_ intake: LineIntake) {
-        for _ in 0..<Self.turn {
+    /// More than any queue of a socket holds.
+    private static let mostAtEnd = 100_000
+
+    private func pullDatagrams(_ intake: LineIntake, most: Int = turn) {
+        for _ in 0..<most {
             let count = listener.receive(listener.number, into: buffer)
             guard count > 0 else { return }
             guard count <= buffer.count else {
@@ -137,6 +143,7 @@ package final class UnixSource: LineSource {
                 shed += 1
                 continue
             }
+            intake.refresh()
             var cutter = LineCutter(limit: lineLimit)
             cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
                 intake.take(piece, line, from: self)

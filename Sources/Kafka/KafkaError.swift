@@ -66,6 +66,11 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether a record was refused for its time.
+    package static func refusesTime(_ code: Int32) -> Bool {
+        rd_kafka_resp_err_t(rawValue: code) == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+    }
+
     /// Whether it says only that there is no connection; others say why.
     package var isGeneral: Bool {
         let code = rd_kafka_resp_err_t(rawValue: code)

@@ -71,6 +71,20 @@ extension Ledger {
         }.first
     }
 
+    /// From when on, by the clock, something later may have been active in the place of `activation`: its end, or sooner where the clock had
+    /// been set back before one that followed.
+    func doubtedEnd(of activation: Activation) throws(LedgerError) -> Instant? {
+        guard let until = activation.until else { return nil }
+        return try sqlite { () throws(SQLiteError) in
+            let statement = try statement(.earliestWallTime)
+            defer { statement.reset() }
+            try statement.bind(1, activation.variant)
+            try statement.bind(2, until.microseconds)
+            guard try statement.step(), let earliest = statement.optionalInteger(0) else { return until }
+            return min(until, Instant(microseconds: earliest))
+        }
+    }
+
     /// When anything was active for `variant` for the first time; nil when nothing ever was.
     package func firstActivation(of variant: String) throws(LedgerError) -> Instant? {
         try sqlite { () throws(SQLiteError) in

@@ -38,6 +38,17 @@ package final class Ledger {
     /// Whether the file that is open still has its name: one that was removed or replaced takes what nobody will ever read.
     package var isInPlace: Bool { identity != nil && Self.identity(path) == identity }
 
+    /// Why nothing could be written to it now, as far as can be seen without writing; nil when nothing is in the way. Any thread may ask.
+    package var obstacle: String? {
+        guard isInPlace else { return "it was removed or replaced while it was open" }
+        guard Files.mayWrite(path) else { return "it may not be written" }
+        guard let free = Files.freeBytes(path), free < Self.leastFree else { return nil }
+        return "its disk has \(free >> 10) KiB left"
+    }
+
+    /// An activation takes some pages of the write-ahead log, and a few more when that is written back.
+    private static let leastFree: Int64 = 1 << 20
+
     /// Opens the ledger in `directory` to read it.
     package static func reading(
         _ directory: String, hashing: @escaping Hashing

@@ -56,7 +56,10 @@ package struct LedgerIndex: ManifestIndex {
     {
         do throws(LedgerError) {
             guard let activation = try ledger.activation(of: variant, at: time) else { return nil }
-            return (try indexed(activation.record), Self.interval(activation))
+            let interval = LiveInterval(
+                variant: activation.variant, from: activation.from, until: activation.until,
+                doubtedFrom: try ledger.doubtedEnd(of: activation))
+            return (try indexed(activation.record), interval)
         } catch {
             throw ManifestIndexError(error)
         }

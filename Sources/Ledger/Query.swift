@@ -87,6 +87,7 @@ enum Query: String {
     case earlierActivation = """
         SELECT 1 FROM activations WHERE record = ?1 AND variant = ?2 AND active_from < ?3 LIMIT 1
         """
+    case earliestWallTime = "SELECT min(wall_time) FROM activations WHERE variant = ?1 AND active_from >= ?2"
     case firstActivation = "SELECT min(active_from) FROM activations WHERE variant = ?1"
     case nextVariant = "SELECT min(variant) FROM activations WHERE variant > ?1"
 

@@ -100,6 +100,28 @@ extension Instant {
 }
 
 extension Instant {
+    /// Reads a number of seconds, milliseconds, microseconds or nanoseconds since 1970, which its digits tell apart: between 2001 and 2286.
+    /// Seconds and milliseconds may have a fraction.
+    init?(sinceEpoch bytes: Span<UInt8>, in range: Range<Int>) {
+        guard range.count <= 32 else { return nil }
+        var digits = DigitReader(offset: range.lowerBound, end: range.upperBound)
+        guard let whole = digits.upToNineteen(bytes) else { return nil }
+        let count = digits.offset - range.lowerBound
+        var fraction = 0
+        if digits.take(UInt8(ascii: "."), bytes) {
+            guard count == 10 || count == 13, let value = digits.fraction(bytes) else { return nil }
+            fraction = value
+        }
+        guard digits.isAtEnd else { return nil }
+        switch count {
+        case 10: self.init(microseconds: whole * 1_000_000 + Int64(fraction))
+        case 13: self.init(microseconds: whole * 1000 + Int64(fraction / 1000))
+        case 16: self.init(microseconds: whole)
+        case 19: self.init(microseconds: whole / 1000)
+        default: return nil
+        }
+    }
+
     /// Reads what nearly every line has, `2025-03-04T18:21:03.219384Z`, eight bytes at a time; nil for all other spellings.
     private static func usual(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Instant? {
         guard range.count == 27 else { return nil }
@@ -126,12 +148,15 @@ extension Instant {
         /// Nil where another byte stands than the ones of `between`, or anything but a digit where that has none.
         @inline(__always)
         init?(_ text: Span<UInt8>, at offset: Int, between: UInt64) {
-            let word = text.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) }
+            let word = text.withUnsafeBytes {
+                UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+            }
             // 0xFF where something stands between: no such byte is zero, and none has its highest bit set.
             let high = (between &+ 0x7F7F_7F7F_7F7F_7F7F) & 0x8080_8080_8080_8080
             let separators = (high &- high >> 7) | high
             let values = (word ^ 0x3030_3030_3030_3030) & ~separators
-            guard word & separators == between, ((values &+ 0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080 == 0
+            guard word & separators == between,
+                ((values &+ 0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080 == 0
             else { return nil }
             self.values = values
         }
@@ -173,6 +198,17 @@ private struct DigitReader {
         }
         offset += count
         return value
+    }
+
+    /// One digit or more, at most 19.
+    mutating func upToNineteen(_ bytes: Span<UInt8>) -> Int64? {
+        var value: UInt64 = 0
+        let start = offset
+        while offset < end, offset - start < 19, bytes[offset] >= 0x30, bytes[offset] <= 0x39 {
+            value = value &* 10 &+ UInt64(bytes[offset] - 0x30)
+            offset += 1
+        }
+        return offset > start ? Int64(exactly: value) : nil
     }
 
     /// One digit or more, as microseconds; those beyond the sixth are cut off.

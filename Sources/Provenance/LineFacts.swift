@@ -60,7 +60,9 @@ package struct LineReading: Sendable {
         isTestUser = Self.isUser(test)
     }
 
-    private static func isUser(_ name: String) -> Bool { name.hasSameBytes(as: "user_id") || name.hasSameBytes(as: "user") }
+    private static func isUser(_ name: String) -> Bool {
+        name.hasSameBytes(as: "user_id") || name.hasSameBytes(as: "user")
+    }
 
     /// The formats told apart, and nothing else looked for.
     package static let usual = LineReading()
@@ -76,6 +78,8 @@ package struct LineFacts: Sendable {
     package var time: Instant?
     /// Whether the time names no zone, and was read as UTC.
     package var timeLacksZone = false
+    /// Whether it has a time that could not be read: then it is not of now, but of a time that nobody knows.
+    package var hasUnreadTime = false
     /// How long the request took, in microseconds.
     package var duration: Int64 = 0
     /// Whether it tells of a recommendation that was asked for.
@@ -126,6 +130,10 @@ package struct LineFacts: Sendable {
     /// Takes a provenance field, its attribution or the request id, if `name` is one of their names.
     mutating func take(_ name: Range<Int>, _ value: FieldSpan, _ bytes: Span<UInt8>) -> KnownField? {
         guard let field = KnownField(bytes, name) else { return nil }
+        // Other people have attributions too, but not at the end of a line, behind what Colophon adds.
+        if case .attribution = field, value.spelling != .percent, Attribution(rawValue: value.text(bytes)) == nil {
+            return nil
+        }
         note(field)
         valued |= field.bit
         switch field {
@@ -141,7 +149,7 @@ package struct LineFacts: Sendable {
 
     /// Takes a member that is no text: null is as good as absent, but it stands there; anything else says nothing.
     mutating func takeNoText(_ name: Range<Int>, isNull: Bool, _ bytes: Span<UInt8>) {
-        guard let field = KnownField(bytes, name) else { return }
+        guard let field = KnownField(bytes, name), field != .attribution else { return }
         note(field)
         if !isNull { isRepeated = true }
     }

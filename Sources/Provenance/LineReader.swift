@@ -32,6 +32,58 @@ package enum LineReader {
         if facts.provenance.modelVersion == nil || facts.provenance.manifestSHA256 == nil { facts.begin(.text) }
         facts.end = end
         facts.isRecommendation = line.contains("recommendation request")
+        if facts.isRecommendation { leadingTime(line, into: &facts) }
+        return true
+    }
+
+    /// Reads the time that a text begins with, alone or in brackets, as one word or as a date and a time.
+    private static func leadingTime(_ line: Span<UInt8>, into facts: inout LineFacts) {
+        let start = line.count > 0 && line[0] == UInt8(ascii: "[") ? 1 : 0
+        let limit = min(line.count, start + 40)
+        let first = wordEnd(line, start, limit)
+        let second = first < limit && line[first] == 0x20 ? wordEnd(line, first + 1, limit) : first
+        // Together first: a date alone is a time too.
+        _ =
+            takeTime(line, start..<trimmed(line, start, second), into: &facts)
+            || takeTime(line, start..<trimmed(line, start, first), into: &facts)
+        facts.hasUnreadTime = facts.time == nil && hasClock(line, 0..<limit)
+    }
+
+    private static func wordEnd(_ line: Span<UInt8>, _ start: Int, _ limit: Int) -> Int {
+        var end = start
+        while end < limit, line[end] > 0x20, line[end] != UInt8(ascii: "]") { end += 1 }
+        return end
+    }
+
+    /// A word may end in what separates it from the next one.
+    private static func trimmed(_ line: Span<UInt8>, _ start: Int, _ end: Int) -> Int {
+        var stop = end
+        while stop > start, [0x2C, 0x3A, 0x3B, 0x7C].contains(line[stop - 1]) { stop -= 1 }
+        return stop
+    }
+
+    /// Whether something like `18:21:03` stands there.
+    private static func hasClock(_ line: Span<UInt8>, _ range: Range<Int>) -> Bool {
+        func isPair(_ index: Int) -> Bool { line[index] &- 0x30 <= 9 && line[index + 1] &- 0x30 <= 9 }
+        for index in range where index + 8 <= range.upperBound {
+            if line[index + 2] == 0x3A, line[index + 5] == 0x3A, isPair(index), isPair(index + 3), isPair(index + 6) {
+                return true
+            }
+        }
+        return false
+    }
+
+    /// Takes the time at `range`: a date and a time, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970.
+    private static func takeTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) -> Bool {
+        var lacksZone = false
+        if let time = Instant(line, in: range, withoutZone: .isUTC, lacksZone: &lacksZone) {
+            facts.time = time
+            facts.timeLacksZone = lacksZone
+            return true
+        }
+        guard let time = Instant(sinceEpoch: line, in: range) else { return false }
+        facts.time = time
+        facts.timeLacksZone = false
         return true
     }
 
@@ -49,8 +101,9 @@ package enum LineReader {
         var end = end
         var lastRank = Int.max
         while let item = lastItem(line, end: end) {
-            guard let field = KnownField(line, item.name), field.rank.map({ $0 < lastRank }) ?? true else { break }
-            _ = facts.take(item.name, FieldSpan(item.value, .percent), line)
+            guard let field = KnownField(line, item.name), field.rank.map({ $0 < lastRank }) ?? true,
+                facts.take(item.name, FieldSpan(item.value, .percent), line) != nil
+            else { break }
             lastRank = field.rank ?? lastRank
             end = item.comma
         }
@@ -88,10 +141,9 @@ package enum LineReader {
         guard line.hasBytes("recommendation request", at: start) else { return false }
 
         let lineEnd = trimmedEnd(line)
-        facts.begin(.recommendation)
-        facts.end = lineEnd
-        facts.isRecommendation = true
-        // A line that is not built like this was cut short, or somebody else wrote a part of it: then nothing in it counts.
+        beginRecommendation(line, first, second, end: lineEnd, reading, into: &facts)
+        // A line that is not built like this was cut short, or somebody else wrote a part of it: then nothing in it counts but its
+        // columns, which the server wrote before anything of the user's.
         guard let middle = statusEnd(line, start + 22) else { return true }
         let end = suffix(line, end: lineEnd, into: &facts)
         // Only what stands after the duration is the server's own word: a path or a title may hold anything.
@@ -99,28 +151,42 @@ package enum LineReader {
         if let duration, duration.start >= middle {
             facts.duration = duration.microseconds
         } else {
-            facts.begin(.recommendation)
-            facts.end = lineEnd
-            facts.isRecommendation = true
+            beginRecommendation(line, first, second, end: lineEnd, reading, into: &facts)
         }
-        facts.time = Instant(line, in: 0..<first, withoutZone: .isUTC, lacksZone: &facts.timeLacksZone)
-        let user = FieldSpan(first + 1..<second, .plain)
-        if reading.isKeyUser { facts.key = user }
-        if reading.isTestUser { facts.tested = user }
         readMiddle(line, middle..<max(middle, duration?.start ?? lineEnd), reading, into: &facts)
         return true
     }
 
-    /// Where `<path>, status <code>` ends, for a path without spaces at `start`; nil when it does not stand there.
+    @inline(__always)
+    private static func beginRecommendation(
+        _ line: Span<UInt8>, _ first: Int, _ second: Int, end: Int, _ reading: borrowing LineReading,
+        into facts: inout LineFacts
+    ) {
+        facts.begin(.recommendation)
+        facts.end = end
+        facts.isRecommendation = true
+        facts.hasUnreadTime = first > 0 && !takeTime(line, 0..<first, into: &facts)
+        let user = FieldSpan(first + 1..<second, .plain)
+        if reading.isKeyUser { facts.key = user }
+        if reading.isTestUser { facts.tested = user }
+    }
+
+    /// Where `<path>, status <code>` ends, with or without the space, for a path without spaces at `start`; nil when it does not stand there.
     private static func statusEnd(_ line: Span<UInt8>, _ start: Int) -> Int? {
         guard start < line.count, line[start] == 0x20 else { return nil }
         let space = line.first(0x20, in: start + 1..<line.count)
-        guard space < line.count, line[space - 1] == UInt8(ascii: ","), line.hasBytes("status ", at: space + 1) else {
+        guard space < line.count else { return nil }
+        let code: Int
+        if line[space - 1] == UInt8(ascii: ","), line.hasBytes("status ", at: space + 1) {
+            code = space + 8
+        } else if space - 7 > start, line.hasBytes(",status", at: space - 7) {
+            code = space + 1
+        } else {
             return nil
         }
-        var index = space + 8
+        var index = code
         while index < line.count, line[index] >= 0x30, line[index] <= 0x39 { index += 1 }
-        return index > space + 8 && (index == line.count || line[index] == UInt8(ascii: ",")) ? index : nil
+        return index > code && (index == line.count || line[index] == UInt8(ascii: ",")) ? index : nil
     }
 
     /// Reads `, <n> ms` that ends at `end`.
@@ -212,6 +278,7 @@ package enum LineReader {
                 try syntax.skipValue(line, depth: 1)
                 let isNull = line.hasBytes("null", at: start)
                 facts.takeNoText(name, isNull: isNull, line)
+                if !isNull, isTimeName(line, name) { noteTime(line, start..<syntax.offset, into: &facts) }
                 if !isNull, line[start] != UInt8(ascii: "{"), line[start] != UInt8(ascii: "[") {
                     takeAsked(name, FieldSpan(start..<syntax.offset, .plain), line, reading, into: &facts)
                 }
@@ -296,18 +363,29 @@ package enum LineReader {
         takeAsked(name, value, line, reading, into: &facts)
         if !facts.isRecommendation { facts.isRecommendation = isOfRecommendation(line, value.range) }
         if facts.take(name, value, line) != nil { return }
-        switch name.count {
-        case 7 where line.hasBytes("variant", at: name.lowerBound): facts.variant = value
-        case 2 where line.hasBytes("ts", at: name.lowerBound),
-            4 where line.hasBytes("time", at: name.lowerBound),
-            9 where line.hasBytes("timestamp", at: name.lowerBound),
-            10 where line.hasBytes("@timestamp", at: name.lowerBound):
-            var lacksZone = false
-            if let time = Instant(line, in: value.range, withoutZone: .isUTC, lacksZone: &lacksZone) {
-                facts.time = time
-                facts.timeLacksZone = lacksZone
-            }
-        default: break
+        if name.count == 7, line.hasBytes("variant", at: name.lowerBound) {
+            facts.variant = value
+        } else if isTimeName(line, name), !value.range.isEmpty {
+            noteTime(line, value.range, into: &facts)
+        }
+    }
+
+    private static func noteTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
+        if !takeTime(line, range, into: &facts) { facts.hasUnreadTime = true }
+    }
+
+    /// The names under which loggers write when it was.
+    private static func isTimeName(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
+        let start = name.lowerBound
+        return switch name.count {
+        case 1: line[start] == UInt8(ascii: "t")
+        case 2: line.hasBytes("ts", at: start) || line.hasBytes("@t", at: start)
+        case 4: line.hasBytes("time", at: start)
+        case 7: line.hasBytes("asctime", at: start)
+        case 8: line.hasBytes("datetime", at: start)
+        case 9: line.hasBytes("timestamp", at: start)
+        case 10: line.hasBytes("@timestamp", at: start)
+        default: false
         }
     }
 

@@ -54,11 +54,17 @@ package struct LiveInterval: Sendable {
     package let variant: String
     package let from: Instant
     package let until: Instant?
+    /// From when on, by the clocks of those who log, one that came later may have been live already: before `until` where the clock of
+    /// the sidecar was set back. Nil while nothing came later.
+    package let doubtedFrom: Instant?
 
-    package init(variant: String, from: Instant, until: Instant?) {
+    package func contains(_ time: Instant) -> Bool { from <= time && until.map { time < $0 } ?? true }
+
+    package init(variant: String, from: Instant, until: Instant?, doubtedFrom: Instant? = nil) {
         self.variant = variant
         self.from = from
         self.until = until
+        self.doubtedFrom = doubtedFrom ?? until
     }
 }
 

@@ -239,6 +239,7 @@ extension Worker where Net: ~Copyable {
         (entry + HandoverEntry.prefixOffset)
             .copyMemory(from: buffer + BufferPool.suffixOffset, byteCount: HandoverEntry.prefixCount)
         (entry + HandoverEntry.headSize).copyMemory(from: buffer, byteCount: idCount)
+        entry.storeBytes(of: now, toByteOffset: HandoverEntry.timeOffset, as: Int64.self)
         entry.storeBytes(of: HandoverEntry.mark(position), toByteOffset: HandoverEntry.markOffset, as: UInt64.self)
         ring.commit(size)
         counters.add(.lines)

@@ -115,6 +115,9 @@ package struct FileStatus: Sendable {
         private let changeSeconds: Int
         private let changeNanoseconds: Int
 
+        /// When it was last written to, in nanoseconds since 1970.
+        package var time: Int64 { Int64(seconds) &* 1_000_000_000 &+ Int64(nanoseconds) }
+
         init(_ status: stat) {
             device = UInt64(status.st_dev)
             inode = UInt64(status.st_ino)

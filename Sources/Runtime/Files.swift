@@ -132,6 +132,16 @@ package enum Files {
         access(path, writable ? R_OK | W_OK | X_OK : R_OK | X_OK) == 0
     }
 
+    package static func mayWrite(_ path: String) -> Bool { access(path, W_OK) == 0 }
+
+    /// How much room the disk of `path` has for this process; nil when that cannot be found out.
+    package static func freeBytes(_ path: String) -> Int64? {
+        var status = statfs()
+        guard statfs(path, &status) == 0 else { return nil }
+        let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
+        return Int64(clamping: blocks).multipliedReportingOverflow(by: Int64(status.f_bsize)).partialValue
+    }
+
     /// Whether `path` lies on a network file system, where SQLite's locks and shared memory do not work.
     package static func isOnNetwork(_ path: String) -> Bool {
         var status = statfs()

@@ -17,7 +17,7 @@ package final class HandoverRing: @unchecked Sendable {
     private let written: UnsafeMutablePointer<Atomic<UInt64>>
 
     private static let headSize = 4096
-    private static let magic: UInt64 = 0x31_6E_69_72_6C_6F_63  // "colrin1", little endian
+    private static let magic: UInt64 = 0x32_6E_69_72_6C_6F_63  // "colrin2", little endian
 
     /// A ring that nobody else can see, and that ends with the process.
     package convenience init(capacity: Int) throws(SystemError) {
@@ -135,13 +135,13 @@ package final class HandoverRing: @unchecked Sendable {
     }
 }
 
-/// What a worker hands over of an exchange: 32 bytes, then the request id, then the line; a multiple of eight bytes in all.
+/// What a worker hands over of an exchange: 40 bytes, then the request id, then the line; a multiple of eight bytes in all.
 package enum HandoverEntry {
-    package static let headSize = 32
+    package static let headSize = 40
     package static let prefixCount = 12
 
     // Offsets: the whole length, the attribution's strength, whether a manifest was stamped, the id's length, the line's length,
-    // the beginning of the manifest's digest in hexadecimal digits.
+    // the beginning of the manifest's digest in hexadecimal digits; a mark; when it was handed over, by the clock that only goes forward.
     package static let lengthOffset = 0
     package static let strengthOffset = 4
     package static let hasManifestOffset = 5
@@ -149,6 +149,7 @@ package enum HandoverEntry {
     package static let lineCountOffset = 8
     package static let prefixOffset = 12
     package static let markOffset = 24
+    package static let timeOffset = 32
 
     /// What stands in an entry at this place, and in nothing that a crash left there.
     package static func mark(_ position: UInt64) -> UInt64 { position ^ 0x636F_6C6F_7068_6F6E }

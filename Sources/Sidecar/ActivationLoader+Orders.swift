@@ -10,7 +10,7 @@ struct ActivationOrder: Sendable {
         /// It was active already, and is now taken to be what the model server answers with.
         case confirmed(HistoryEntry)
         case noSuchVariant(known: [String])
-        case refused(reason: String)
+        case refused(reason: String, isOfLedger: Bool)
     }
 
     let digest: Digest
@@ -59,7 +59,7 @@ extension ActivationLoader {
                 index, file, stamp, recorded, cause: .api,
                 ordered: order.isSettled ? .after(microseconds: 0) : settings.settle)
             order.reply(.activated(try entry(of: state.variant, order.digest), settled: order.isSettled))
-        } catch { order.reply(.refused(reason: error.reason)) }
+        } catch { order.reply(.refused(reason: error.reason, isOfLedger: error.isOfLedger)) }
     }
 
     /// What is active is what the model server answers with, whatever the pointer says: so says somebody who knows.

@@ -16,6 +16,9 @@ final class ActivationLoader: @unchecked Sendable {
         case start
         case pointer
         case signal
+        /// `POST /v1/reload`
+        case reload
+        /// `POST /v1/activations`
         case api
     }
 
@@ -86,6 +89,9 @@ final class ActivationLoader: @unchecked Sendable {
     var hasAdded = false
     var watch: FileWatch?
     let shared: Mutex<[State]>
+    /// `attribution.settle`, for those who ask from other threads.
+    private let settle: Mutex<SidecarSettings.Settle>
+    private let poll: Atomic<Int64>
     private let activations = Mutex<[Cause: Int]>([:])
     let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
@@ -99,6 +105,8 @@ final class ActivationLoader: @unchecked Sendable {
         var activations: [ActivationOrder] = []
         /// Who asked that the pointers be looked at; nil when nobody did.
         var cause: Cause?
+        /// Those who want to know what came of it.
+        var whenLooked: [Reloader.WhenLooked] = []
     }
 
     init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog) throws(SystemError) {
@@ -106,6 +114,8 @@ final class ActivationLoader: @unchecked Sendable {
         self.ledger = ledger
         self.log = log
         wake = try Wake()
+        settle = Mutex(settings.settle)
+        poll = Atomic(settings.poll)
         let states = settings.variants.map { variant in
             State(variant: variant, path: settings.value(of: variant, in: settings.manifest) ?? "")
         }
@@ -114,6 +124,8 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     var states: [State] { shared.withLock { $0 } }
+    var settlePolicy: SidecarSettings.Settle { settle.withLock { $0 } }
+    var pollInterval: Int64 { poll.load(ordering: .relaxed) }
     var activationsByCause: [Cause: Int] { activations.withLock { $0 } }
     var activationCount: Int { activations.withLock { $0.values.reduce(0, +) } }
     /// How often a pointer was found to name what was active already.
@@ -169,7 +181,7 @@ final class ActivationLoader: @unchecked Sendable {
             if isReady[0] { wake.clear() }
             if isReady[1] { watch?.clear() }
             if isStopping.load(ordering: .acquiring) { return }
-            let cause = takeOrders()
+            let (cause, whenLooked) = takeOrders()
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
                 let hasChanged = watches[index].hasChanged()
@@ -177,6 +189,7 @@ final class ActivationLoader: @unchecked Sendable {
                     hasChanged || states[index].overridden == nil && (cause != nil || states[index].problem != nil)
                 if isDue { load(index, cause: cause ?? .pointer) }
             }
+            for tell in whenLooked { tell(states) }
             // What others have added to the ledger since, an upstream may name.
             if loadKnown() { board?.publish(table()) }
             board?.reclaim()
@@ -189,10 +202,11 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// Has the pointers looked at, by these settings. Any thread may ask.
-    func reload(_ settings: SidecarSettings, cause: Cause) {
+    func reload(_ settings: SidecarSettings, cause: Cause, whenLooked: Reloader.WhenLooked?) {
         orders.withLock {
             $0.settings = settings
             $0.cause = cause
+            if let whenLooked { $0.whenLooked.append(whenLooked) }
         }
         wake.signal()
     }
@@ -210,18 +224,20 @@ final class ActivationLoader: @unchecked Sendable {
 
     private static let orderLimit = 8
 
-    private func takeOrders() -> Cause? {
+    private func takeOrders() -> (Cause?, [Reloader.WhenLooked]) {
         let orders = orders.withLock { orders in
             defer { orders = Orders() }
             return orders
         }
         if let new = orders.settings { adopt(new) }
         for order in orders.activations { carryOut(order) }
-        return orders.cause
+        return (orders.cause, orders.whenLooked)
     }
 
     private func adopt(_ new: SidecarSettings) {
         settings = new
+        settle.withLock { $0 = new.settle }
+        poll.store(new.poll, ordering: .relaxed)
         for (index, state) in states.enumerated() {
             let path = new.value(of: state.variant, in: new.manifest) ?? ""
             guard !path.hasSameBytes(as: state.path) else { continue }
@@ -263,7 +279,9 @@ final class ActivationLoader: @unchecked Sendable {
                     [("file", .string(file.path)), ("artifacts", .array(missing.map(JSON.string)))])
             }
         } catch {
-            guard state.problem.map({ !$0.hasSameBytes(as: error.reason) }) ?? true else { return }
+            // What is only looked at again, by itself, is told of once; whoever asks is told each time.
+            let isNews = state.problem.map { !$0.hasSameBytes(as: error.reason) } ?? true
+            guard isNews || cause == .signal || cause == .reload else { return }
             failures.add(1, ordering: .relaxed)
             change(index) {
                 $0.isCurrent = false

@@ -67,9 +67,16 @@ final class AdminAnswers: Sendable {
         case .readiness:
             let readiness = report.readiness()
             reply(.json(readiness.isReady ? 200 : 503, readiness.report))
-        case .reload: reply(reload())
+        case .reload: reload(reply)
         case .activate(let manifest, let variant, let by, let isSettled):
-            activate(manifest, variant ?? report.settings.variants[0], by: by, isSettled: isSettled, reply)
+            let variants = report.settings.variants
+            guard let variant = variant ?? (variants.count == 1 ? variants[0] : nil) else {
+                return reply(
+                    .problem(
+                        422,
+                        "variant must say for which it is to be active: there are \(variants.joined(separator: ", "))"))
+            }
+            activate(manifest, variant, by: by, isSettled: isSettled, reply)
         case .manifests, .manifest, .difference, .trace, .history:
             do throws(LedgerError) {
                 // Opened for each question: it may have been put aside and brought back meanwhile.
@@ -181,7 +188,8 @@ final class AdminAnswers: Sendable {
 
     private func trace(_ text: String, _ ledger: Ledger) -> AdminResponse {
         let tracer = Tracer(
-            LedgerIndex(ledger), verify: nil, kept: ExchangeFiles(dataDirectory: dataDirectory))
+            LedgerIndex(ledger), verify: nil, kept: ExchangeFiles(dataDirectory: dataDirectory),
+            settle: report.loader.settlePolicy.longest)
         var session = TraceSession(tracer, style: .json)
         var answers: [UInt8] = []
         do throws(ManifestIndexError) {
@@ -204,20 +212,40 @@ final class AdminAnswers: Sendable {
 
     // MARK: - Changing
 
-    private func reload() -> AdminResponse {
-        switch report.reloader.reload(cause: .api) {
-        case .loaded(let changed, let needRestart):
-            return .json(
-                200,
-                .object(
-                    JSONObject([
-                        .init("changed", .array(changed.map(JSON.string))),
-                        .init("need_restart", .array(needRestart.map(JSON.string))),
-                    ])))
-        case .refused(let problems):
-            return .problem(
-                422, "the configuration is as it was: \(problems.first ?? "it cannot be read")",
-                more: [.init("problems", .array(problems.map(JSON.string)))])
+    /// Answered when the pointers have been looked at: then it is known what came of it.
+    private func reload(_ reply: @escaping Reply) {
+        report.reloader.reload(cause: .reload) { outcome, states in
+            let variants = JSONObject.Member(
+                "variants",
+                .array(
+                    states.map { state in
+                        .object(
+                            JSONObject([
+                                .init("variant", .string(state.variant)),
+                                .init("model_version", .optional(state.manifest?.version)),
+                                .init("current", .bool(state.isCurrent)), .init("problem", .optional(state.problem)),
+                            ]))
+                    }))
+            switch outcome {
+            case .loaded(let changed, let needRestart):
+                let more: [JSONObject.Member] = [
+                    .init("changed", .array(changed.map(JSON.string))),
+                    .init("need_restart", .array(needRestart.map(JSON.string))), variants,
+                ]
+                guard let failed = states.first(where: { $0.problem != nil }), let problem = failed.problem else {
+                    return reply(.json(200, .object(JSONObject(more))))
+                }
+                reply(
+                    .problem(
+                        422,
+                        "the configuration is loaded, and the pointer of \(failed.variant.onOneLine) cannot be followed: \(problem)",
+                        more: more))
+            case .refused(let problems):
+                reply(
+                    .problem(
+                        422, "the configuration is as it was: \(problems.first ?? "it cannot be read")",
+                        more: [.init("problems", .array(problems.map(JSON.string))), variants]))
+            }
         }
     }
 
@@ -242,7 +270,10 @@ final class AdminAnswers: Sendable {
                 reply(
                     .problem(
                         422, "there is no variant \(variant.onOneLine): there are \(known.joined(separator: ", "))"))
-            case .refused(let reason): reply(.problem(422, reason))
+            case .refused(let reason, let isOfLedger):
+                reply(
+                    isOfLedger
+                        ? .problem(503, reason, fields: [("Retry-After", "5")]) : .problem(422, reason))
             }
         }
         guard report.loader.take(order) else { return reply(Self.crowded) }

@@ -48,7 +48,7 @@ package final class LineService: @unchecked Sendable {
     package init(
         _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
         instance: Instance, endsWhenDone: Bool, endsAtEnd: Bool = false,
-        records: (any ExchangeRecords)? = nil, moving: @escaping () -> [String] = { [] },
+        records: (any ExchangeRecords)? = nil, doubts: @escaping () -> Doubts,
         tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {
@@ -71,7 +71,7 @@ package final class LineService: @unchecked Sendable {
         limits.records = settings.kafka.inFlight
         limits.bytes = max(8 << 20, 4 * settings.intake.lineLimit)
         let enricher = LineEnricher(
-            settings.enriching, LineAttributor(index, settings.attributing, records: records, moving: moving))
+            settings.enriching, LineAttributor(index, settings.attributing, records: records, doubts: doubts))
         let intake = LineIntake(
             settings.intake, enricher: enricher, spool: spool, delivery: Delivery(limits), definitions: definitions,
             deadLetters: deadLetters, identity: instance.identity)

@@ -1,3 +1,4 @@
+import Manifests
 import Provenance
 import Runtime
 import Synchronization
@@ -23,12 +24,13 @@ final class Reloader: Sendable {
     private let sources: Configuration.Sources
     private let state: Mutex<State>
     private let log: EventLog
-    /// Hands the settings to those who follow them.
-    private let adopt: @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause) -> Void
+    typealias WhenLooked = @Sendable ([ActivationLoader.State]) -> Void
+    /// Hands the settings to those who follow them; calls back when the pointers have been looked at.
+    private let adopt: @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause, WhenLooked?) -> Void
 
     init(
         _ configuration: Configuration, from sources: Configuration.Sources, _ log: EventLog,
-        adopt: @escaping @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause) -> Void
+        adopt: @escaping @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause, WhenLooked?) -> Void
     ) {
         self.sources = sources
         self.log = log
@@ -43,13 +45,16 @@ final class Reloader: Sendable {
     var failures: Int { state.withLock { $0.failures } }
     var problem: String? { state.withLock { $0.problem } }
 
-    /// Pointers are looked at in any case.
-    @discardableResult
-    func reload(cause: ActivationLoader.Cause) -> Outcome {
+    /// Pointers are looked at in any case; `whenLooked` is told what came of it, by the loader's thread.
+    func reload(
+        cause: ActivationLoader.Cause, whenLooked: (@Sendable (Outcome, [ActivationLoader.State]) -> Void)? = nil
+    ) {
         // One after the other: what was loaded last is what everybody ends up with.
-        let outcome = state.withLock { state in
+        let outcome = state.withLock { state -> Outcome in
             let outcome = load(&state)
-            adopt(state.configuration.settings, cause)
+            var tell: WhenLooked?
+            if let whenLooked { tell = { whenLooked(outcome, $0) } }
+            adopt(state.configuration.settings, cause, tell)
             return outcome
         }
         switch outcome {
@@ -73,7 +78,6 @@ final class Reloader: Sendable {
                     ("effect", .string("the configuration is as it was")),
                 ])
         }
-        return outcome
     }
 
     private func load(_ state: inout State) -> Outcome {
@@ -92,6 +96,8 @@ final class Reloader: Sendable {
                 try new.settings.check()
                 try merged.settings.check()
             } catch { return refuse([error.text(new)]) }
+            let unreadable = Self.unreadablePointers(of: merged, since: before)
+            guard unreadable.isEmpty else { return refuse(unreadable) }
             let rest = changes.filter { key in !live.contains { $0.name == key.name } }
             state.configuration = merged
             state.needRestart = rest.map(\.name)
@@ -99,6 +105,20 @@ final class Reloader: Sendable {
             state.successes += 1
             return .loaded(changed: live.map(\.name), needRestart: rest.map(\.name))
         } catch { return refuse(error.problems) }
+    }
+
+    /// A pointer that is nowhere to be found is a mistake in the file, as it is at a start.
+    private static func unreadablePointers(of new: Configuration, since old: Configuration) -> [String] {
+        guard !new.settings.manifestOptional else { return [] }
+        var problems: [String] = []
+        for (variant, path) in new.settings.manifest {
+            let before = old.settings.value(of: variant, in: old.settings.manifest)
+            guard !(before?.hasSameBytes(as: path) ?? false) else { continue }
+            do { _ = try ManifestFile.load(path, verification: new.settings.verify) } catch {
+                problems.append(new.text(SettingError("manifest", "cannot be followed: \(error.description)")))
+            }
+        }
+        return problems
     }
 
     /// Pointers may lead elsewhere; which variants there are is decided at the start.

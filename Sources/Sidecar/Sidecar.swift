@@ -71,7 +71,8 @@ package struct Sidecar: ~Copyable {
             try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
         let lines = try (takesLines ? instance : nil).map { instance throws(SidecarError) in
             try Self.openLines(
-                settings, dataDirectory, instance, posted, exchanges, records: recorder?.memory, loader, log)
+                settings, dataDirectory, instance, posted, exchanges, records: recorder?.memory, loader, fleet, proxy,
+                log)
         }
         self.lines = lines
         self.recorder = recorder
@@ -86,10 +87,13 @@ package struct Sidecar: ~Copyable {
         self.loader = loader
         self.fleet = fleet
         self.admin = admin
-        reloader = Reloader(configuration, from: sources, log) { settings, cause in
+        reloader = Reloader(configuration, from: sources, log) { settings, cause, whenLooked in
             log.set(settings.logLevel)
             fleet.set(settings.timeouts)
-            loader.reload(settings, cause: cause)
+            do throws(SystemError) { try accessLog?.reopen() } catch {
+                log.write(.warn, "access-log-failed", [("reason", .string(error.description))])
+            }
+            loader.reload(settings, cause: cause, whenLooked: whenLooked)
         }
         report = StatusReport(
             settings, proxy, loader: loader, fleet: fleet, lines: lines, exchanges: recorder?.memory,
@@ -147,19 +151,19 @@ package struct Sidecar: ~Copyable {
 
     private static func openLines(
         _ settings: SidecarSettings, _ dataDirectory: String, _ instance: Instance, _ posted: PostedLines.Box?,
-        _ exchanges: ExchangeLines?, records: (any ExchangeRecords)?, _ loader: ActivationLoader, _ log: EventLog
+        _ exchanges: ExchangeLines?, records: (any ExchangeRecords)?, _ loader: ActivationLoader, _ fleet: WorkerFleet,
+        _ proxy: ProxySettings, _ log: EventLog
     ) throws(SidecarError) -> LineService {
         // A connection of its own, for the thread of its own.
         let ledger: Ledger
         do { ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
         var lines = settings.lines
         lines.attributing.commitLength = settings.commitLength
-        if case .after(let settle) = settings.settle { lines.attributing.settle = settle }
+        let doubts = LineDoubts(loader, fleet, proxy)
         return try LineService(
             lines, to: lines.destination(otherwise: .off), index: LedgerIndex(ledger), instance: instance,
             endsWhenDone: false, records: records,
-            // A state without any manifest has nothing that could be claimed.
-            moving: { loader.states.filter { !$0.isCurrent }.map(\.variant) }, tell: { log.write($0) },
+            doubts: { doubts.now() }, tell: { log.write($0) },
             sources: { instance, settings throws(SidecarError) in
                 var sources = try LineService.unixSources(settings)
                 if let exchanges { sources.append(exchanges) }
@@ -341,9 +345,7 @@ package struct Sidecar: ~Copyable {
             if ready[1] { supervisor.clear() }
             while let signal = signals.next() {
                 switch signal {
-                case .hangup:
-                    reloader.reload(cause: .signal)
-                    reopenAccessLog()
+                case .hangup: reloader.reload(cause: .signal)
                 case .terminate:
                     // Asked a second time, it ends at once; but not by the echo of the first, which some tools send along.
                     if let drainingSince {
@@ -365,12 +367,6 @@ package struct Sidecar: ~Copyable {
             fleet.logNews(log)
             if fleet.hasEnded { return true }
             if let drainUntil, Clock.monotonic() >= drainUntil { return fleet.stop() }
-        }
-    }
-
-    private borrowing func reopenAccessLog() {
-        do { try accessLog?.reopen() } catch {
-            log.write(.warn, "access-log-failed", [("reason", .string(error.description))])
         }
     }
 

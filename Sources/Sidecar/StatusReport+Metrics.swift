@@ -141,10 +141,16 @@ extension StatusReport {
                 ("manifest_sha256", manifest.digest.hex),
             ])
         }
-        page.begin("colophon_manifest_current", .gauge, "1 where the pointer names the active manifest, else 0.")
+        page.begin(
+            "colophon_manifest_current", .gauge,
+            "1 where the active manifest is known to be what the server should speak with, else 0.")
         for state in states {
             page.add(state.manifest != nil && state.isCurrent ? 1 : 0, [("variant", state.variant)])
         }
+        page.begin(
+            "colophon_manifest_overridden", .gauge,
+            "1 where the API has activated another manifest than the pointer names, which is not followed, else 0.")
+        for state in states { page.add(state.overridden == nil ? 0 : 1, [("variant", state.variant)]) }
         page.begin(
             "colophon_manifest_active_since_seconds", .gauge, "When it became active, since 1970.", unit: "seconds")
         for state in states {

@@ -44,6 +44,10 @@ struct StatusReport: Sendable {
         check("serving", !fleet.isDraining, fleet.isDraining ? "draining: no new connections" : "taking connections")
         for state in loader.states {
             let isThere = state.manifest != nil
+            let active =
+                state.overridden == nil
+                ? "active"
+                : "active by order of the API: the pointer \(state.path.onOneLine) names another one and is not followed until it changes"
             let words = state.problem.map { problem in
                 isThere
                     ? "the last good one is served as unknown: \(problem)"
@@ -51,15 +55,16 @@ struct StatusReport: Sendable {
             }
             check(
                 "manifest \(state.variant)", isThere || settings.manifestOptional,
-                words ?? (isThere ? "active" : "none, and none is needed"))
+                words ?? (isThere ? active : "none, and none is needed"))
         }
         checkUpstreams(check)
-        let isRecorded = !loader.states.contains { $0.isNotRecorded } && loader.ledger.isInPlace
+        let obstacle =
+            loader.states.contains { $0.isNotRecorded } ? "the last activation could not be" : loader.ledger.obstacle
         check(
-            "ledger", isRecorded,
-            isRecorded
-                ? "in place"
-                : "activations cannot be recorded: see that \(loader.ledger.path) is there, and its disk has room")
+            "ledger", obstacle == nil,
+            obstacle.map {
+                "activations cannot be recorded: \($0); see that \(loader.ledger.path.onOneLine) is there, may be written, and has room"
+            } ?? "can be written")
         if let lines { checkLines(lines.pipeline.status.figures, check) }
         let report = JSONObject([.init("ready", .bool(isReady)), .init("checks", .object(JSONObject(checks)))])
         return (isReady, .object(report))
@@ -145,14 +150,9 @@ struct StatusReport: Sendable {
                 .init("manifest_sha256", .optional(state.manifest?.digest.hex)),
                 .init("file", .optional(state.file)), .init("active_since", .optional(state.activeSince?.description)),
                 .init("current", .bool(state.isCurrent)), .init("problem", .optional(state.problem)),
-                .init("settled", .bool(isSettled(state))),
+                .init("settled", .bool(fleet.isSettled(state, proxy))),
+                .init("overridden", .bool(state.overridden != nil)),
             ]))
-    }
-
-    private func isSettled(_ state: ActivationLoader.State) -> Bool {
-        guard state.settlesByReconnecting else { return Clock.monotonic() >= state.settledAt }
-        let upstream = proxy.variants.first { $0.name.hasSameBytes(as: state.variant) }?.upstream ?? 0
-        return fleet.isReconnected(upstream, since: state.serial)
     }
 
     private func upstream(_ index: Int) -> JSON {

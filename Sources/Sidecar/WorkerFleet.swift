@@ -181,7 +181,12 @@ final class WorkerFleet: Sendable {
 
     func state(ofUpstream index: Int) -> UpstreamState { control.state(ofUpstream: index) }
 
-    func isReconnected(_ upstream: Int, since serial: UInt64) -> Bool { control.isReconnected(upstream, since: serial) }
+    /// Whether the model server of a variant can no longer speak with the manifest before, by `attribution.settle`.
+    func isSettled(_ state: ActivationLoader.State, _ proxy: ProxySettings) -> Bool {
+        guard state.settlesByReconnecting else { return Clock.monotonic() >= state.settledAt }
+        let upstream = proxy.variants.first { $0.name.hasSameBytes(as: state.variant) }?.upstream ?? 0
+        return control.isReconnected(upstream, since: state.serial)
+    }
 
     /// Logs what has become of upstreams, and of the access log, since it was last asked.
     func logNews(_ log: EventLog) {

@@ -30,10 +30,21 @@ extension Tracer {
             return TraceAnswer(
                 input: input, outcome: ambiguous("several manifests begin with \(minted.manifest.digits)", found))
         }
+        if let time, time.microseconds < minted.time.microseconds - skew - duration {
+            return unknown("the line is of \(time), and the request id \(id) was minted only at \(minted.time)")
+        }
+        var isMixed = false
+        for interval in try index.intervals(of: traced.indexed, limit: Self.mostIntervals)
+        where interval.contains(minted.time) {
+            if try sureness(interval, at: minted.time, reach: skew) == .mixed { isMixed = true }
+        }
         return TraceAnswer(
             input: input,
             outcome: .found(
-                checked(traced), .requestID, .inferred, note: "it was the active manifest when the request was admitted"
+                checked(traced), .requestID, isMixed ? .mixed : .inferred,
+                note: isMixed
+                    ? "it was active when the request was admitted, but another one shortly before or after"
+                    : "it was the active manifest when the request was admitted"
             ))
     }
 

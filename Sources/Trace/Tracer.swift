@@ -15,20 +15,27 @@ package final class Tracer {
     private var lastRecalled: (hex: [UInt8], traced: TracedManifest)?
     /// What was live the last time that a variant was asked for: lines come in order of time.
     private var lastLive: (variant: String, traced: TracedManifest, interval: LiveInterval)?
+    /// When anything was live for a variant for the first time, the last time that it was asked for.
+    private var lastFirst: (variant: String, time: Instant?)?
 
     /// How far the clocks of those who log may differ (`attribution.skew`), in microseconds.
     let skew: Int64 = 1_000_000
+    /// How long after an activation the model server may still have spoken with the manifest before (`attribution.settle`), in microseconds.
+    let settle: Int64
+    package static let usualSettle: Int64 = 30_000_000
 
     private static let mostRemembered = 4096
     private static let mostCandidates = 20
-    private static let mostIntervals = 20
+    static let mostIntervals = 20
 
     /// With `verify`, answers tell the state of every file on the disk; `isFile` is asked about names that nobody knows.
     package init(
         _ index: any ManifestIndex, verify: ((IndexedManifest) -> [CheckedFile])?,
-        kept: (any KeptExchanges)? = nil, isFile: @escaping (String) -> Bool = { _ in false }
+        kept: (any KeptExchanges)? = nil, settle: Int64 = usualSettle,
+        isFile: @escaping (String) -> Bool = { _ in false }
     ) {
         self.kept = kept
+        self.settle = settle
         self.index = index
         self.verify = verify
         self.isFile = isFile
@@ -244,15 +251,33 @@ package final class Tracer {
                         "it names no manifest, and \(index.place) has no activation of \(named) at \(time)\(facts.hint)"
                 ))
         }
-        let reach = skew + facts.duration
-        func isNear(_ boundary: Instant?) -> Bool {
-            boundary.map { abs($0.microseconds - time.microseconds) <= reach } ?? false
+        if facts.attribution == Attribution.unknown.rawValue {
+            return TraceAnswer(
+                input: facts.input,
+                outcome: .unknown(reason: "it says itself that nobody could tell which manifest it came from"))
         }
-        let isMixed = isNear(interval.from) || isNear(interval.until)
-        let attribution: Attribution = isMixed ? .mixed : .inferred
+        let stated = facts.attribution.flatMap(Attribution.init) ?? .inferred
+        let attribution = min(stated, try sureness(interval, at: time, reach: skew + facts.duration))
         return TraceAnswer(
             input: facts.input,
             outcome: .found(checked(traced), .variantAndTime, attribution, note: Self.note(attribution)))
+    }
+
+    /// How surely what was live at `time` answered then: after an activation the model server may still have spoken with the manifest before,
+    /// and clocks differ.
+    func sureness(_ interval: LiveInterval, at time: Instant, reach: Int64) throws(ManifestIndexError) -> Attribution {
+        let isFirst = try firstLive(interval.variant) == interval.from
+        let settled = interval.from.advanced(by: isFirst ? reach : max(reach, settle))
+        if time <= settled { return .mixed }
+        if let end = interval.doubtedFrom, time >= end.advanced(by: -reach) { return .mixed }
+        return .inferred
+    }
+
+    private func firstLive(_ variant: String) throws(ManifestIndexError) -> Instant? {
+        if let lastFirst, lastFirst.variant.hasSameBytes(as: variant) { return lastFirst.time }
+        let first = try index.firstLive(variant: variant)
+        lastFirst = (variant, first)
+        return first
     }
 
     private func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (TracedManifest, LiveInterval)? {
@@ -342,6 +367,7 @@ package final class Tracer {
         found.removeAll(keepingCapacity: true)
         lastRecalled = nil
         lastLive = nil
+        lastFirst = nil
     }
 
     func traced(_ key: ManifestKey) throws(ManifestIndexError) -> [TracedManifest] {

@@ -66,10 +66,10 @@ extension Command {
         let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty && !readsTopic
         switch destination {
         case .standardOutput where isPipe:
-            return try filter(settings.lines, index, Pipes.standardOutput, "standard output", arguments)
+            return try filter(settings, index, Pipes.standardOutput, "standard output", arguments)
         case .file(let path) where isPipe:
             let file = try CommandError.wrap { () throws(SystemError) in try RawFile.open(path, .append) }
-            return try filter(settings.lines, index, file, path, arguments)
+            return try filter(settings, index, file, path, arguments)
         case .auto, .off: throw arguments.usage("--to off leaves nothing to do")
         default: return try pass(configuration, destination, index, arguments)
         }
@@ -130,9 +130,13 @@ extension Command {
     // MARK: - To a descriptor
 
     private static func filter(
-        _ settings: LineSettings, _ index: any ManifestIndex, _ output: Int32, _ name: String, _ arguments: Arguments
+        _ settings: SidecarSettings, _ index: any ManifestIndex, _ output: Int32, _ name: String,
+        _ arguments: Arguments
     ) throws(CommandError) -> ExitCode {
-        let enricher = LineEnricher(settings.enriching, LineAttributor(index, settings.attributing))
+        let doubts = doubts(settings)
+        let settings = settings.lines
+        let enricher = LineEnricher(
+            settings.enriching, LineAttributor(index, settings.attributing, doubts: { doubts }))
         var run = LineFilter(
             enricher, from: Pipes.standardInput, to: output, named: name, lineLimit: settings.intake.lineLimit)
         let size = try? RawFile.status(of: Pipes.standardInput, "standard input")
@@ -142,6 +146,11 @@ extension Command {
         bar.finish()
         report(LineReport(run.counters, problem: run.problem), arguments)
         return .fine
+    }
+
+    /// The ledger tells when a manifest became active. Whether the model server has been started anew since, nobody sees from here.
+    private static func doubts(_ settings: SidecarSettings) -> Doubts {
+        Doubts(settle: settings.settle.longest)
     }
 
     private static func report(_ report: LineReport, _ arguments: Arguments) {
@@ -170,7 +179,7 @@ extension Command {
             let service = try LineService(
                 settings.lines, to: destination, index: index,
                 instance: try LineService.openInstance(directory, name), endsWhenDone: true, endsAtEnd: once,
-                tell: tell,
+                doubts: { [doubts = doubts(settings)] in doubts }, tell: tell,
                 sources: { instance, settings throws(SidecarError) in
                     var sources = try LineService.unixSources(settings)
                     if !settings.files.isEmpty {

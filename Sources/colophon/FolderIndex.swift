@@ -75,7 +75,7 @@ struct FolderIndex: ManifestIndex {
     func variants() throws(ManifestIndexError) -> [String] { isActive ? [SidecarSettings.onlyVariant] : [] }
 
     func live(variant: String, at time: Instant) throws(ManifestIndexError) -> (IndexedManifest, LiveInterval)? {
-        guard isActive, let only = manifests.first else { return nil }
+        guard isActive, start <= time, let only = manifests.first else { return nil }
         return (only, LiveInterval(variant: variant, from: start, until: nil))
     }
 }

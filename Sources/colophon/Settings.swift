@@ -31,8 +31,13 @@ extension Arguments {
 
     /// Where the configuration that is named has the ledger; nil where none is named, or it says nothing of that.
     func configuredDataDirectory() throws(CommandError) -> String? {
+        try namedConfiguration()?.settings.dataDirectory
+    }
+
+    /// The configuration, where one is named.
+    func namedConfiguration() throws(CommandError) -> Configuration? {
         guard has("config") || Environment.value("COLOPHON_CONFIG") != nil else { return nil }
-        return try configuration(try sources([])).settings.dataDirectory
+        return try configuration(try sources([]))
     }
 
     func configuration(_ sources: Configuration.Sources) throws(CommandError) -> Configuration {

@@ -1,6 +1,7 @@
 import Manifests
 import Provenance
 import Runtime
+import Sidecar
 import Trace
 
 extension Command {
@@ -47,7 +48,8 @@ extension Command {
                 if !files.allSatisfy(\.state.isOK) { areFilesFine = false }
                 return files
             } : nil
-        let tracer = Tracer(index, verify: verify, kept: try Lookup.exchanges(arguments)) { name in
+        let settle = try arguments.namedConfiguration()?.settings.settle.longest ?? Tracer.usualSettle
+        let tracer = Tracer(index, verify: verify, kept: try Lookup.exchanges(arguments), settle: settle) { name in
             ((try? FileStatus.of(name)) ?? nil)?.isRegular == true
         }
         let input = arguments.operands[0]

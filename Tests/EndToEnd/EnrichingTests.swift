@@ -45,7 +45,7 @@ struct EnrichingTests {
     @Test(
         "records say what their lines say, and arrive through rotations, kills and refusals",
         .enabled(if: hasBroker, absence),
-        arguments: ["delivery", "refusals", "topics"])
+        arguments: ["delivery", "order", "refusals", "topics"])
     func delivers(script: String) {
         let result = Self.run(script)
         #expect(result.status == 0, "\(result.output)\(result.errors)")

@@ -13,8 +13,12 @@ private final class SimulatedFiles: FollowedDisk {
     final class File {
         let inode: UInt64
         var bytes: [UInt8] = []
+        var modified: Int64
 
-        init(inode: UInt64) { self.inode = inode }
+        init(inode: UInt64, modified: Int64) {
+            self.inode = inode
+            self.modified = modified
+        }
     }
 
     private(set) var names: [String: File] = [:]
@@ -25,20 +29,32 @@ private final class SimulatedFiles: FollowedDisk {
     /// In percent: reads that fail.
     var faults = 0
     var chance: Chance
+    /// Counts what is done to files, in the place of a clock.
+    private var moment: Int64 = 0
 
     init(seed: UInt64) { chance = Chance(seed: seed) }
+
+    private func tick() -> Int64 {
+        moment += 1
+        return moment
+    }
+
+    func isDirectory(_ path: String) -> Bool { path == "/logs" }
 
     func create(_ name: String) {
         // A file system gives the inode of a removed file to the next one.
         if let inode = freeInodes.popLast() {
-            names[name] = File(inode: inode)
+            names[name] = File(inode: inode, modified: tick())
         } else {
             lastInode += 1
-            names[name] = File(inode: lastInode)
+            names[name] = File(inode: lastInode, modified: tick())
         }
     }
 
-    func append(_ text: String, to name: String) { names[name]?.bytes += Array(text.utf8) }
+    func append(_ text: String, to name: String) {
+        names[name]?.bytes += Array(text.utf8)
+        names[name]?.modified = tick()
+    }
 
     func rename(_ name: String, to new: String) {
         names[new] = names[name]
@@ -59,7 +75,8 @@ private final class SimulatedFiles: FollowedDisk {
 
     private func state(_ file: File) -> FollowedState {
         FollowedState(
-            identity: FileStatus.Identity(device: 1, inode: file.inode), size: Int64(file.bytes.count))
+            identity: FileStatus.Identity(device: 1, inode: file.inode), size: Int64(file.bytes.count),
+            modified: file.modified)
     }
 
     func state(of path: String) -> FollowedState? { names[path].map(state) }
@@ -117,9 +134,23 @@ struct FileTests {
             let time = Time()
             time.now = clock
             self.time = time
+            checkpoints = scratch + "/checkpoints"
             source = FileSource(
-                ["/logs/app*"], lineLimit: 1000, checkpoints: try Checkpoints(scratch + "/checkpoints", host: "h"),
+                ["/logs/app*"], lineLimit: 1000, checkpoints: try Checkpoints(checkpoints, host: "h"),
                 disk: disk, clock: { time.now })
+        }
+
+        private let checkpoints: String
+
+        /// A file stands where their directory was.
+        func blockCheckpoints() {
+            try? RawFile.rename(checkpoints, to: checkpoints + ".away")
+            if let file = try? RawFile.open(checkpoints, .createIfMissing) { RawFile.close(file) }
+        }
+
+        func unblockCheckpoints() {
+            try? RawFile.remove(checkpoints)
+            try? RawFile.rename(checkpoints + ".away", to: checkpoints)
         }
 
         final class Time { var now: Int64 = 0 }
@@ -162,6 +193,8 @@ struct FileTests {
         var problems: [String] = []
         var arrived: Set<Int> = []
         var last: [UInt32: Int64] = [:]
+        /// The last line that came for the first time.
+        var newest = -1
         var next = 0
         var rotated = 0
         var time: Int64 = 10_000_000
@@ -174,7 +207,11 @@ struct FileTests {
                 problems.append("a line came that nobody wrote: \(text.prefix(40))")
                 return
             }
-            arrived.insert(number)
+            // Whatever file it is in by now: what one writer wrote comes in its order, for the first time.
+            if arrived.insert(number).inserted {
+                if number < newest { problems.append("\(number) comes for the first time after \(newest)") }
+                newest = max(newest, number)
+            }
             if let before = last[source], before >= record.position { problems.append("\(number) comes out of order") }
             last[source] = record.position
         }
@@ -227,6 +264,85 @@ struct FileTests {
         follower.drainSpool(take)
         if arrived.count != next { problems.append("\(next - arrived.count) of \(next) lines never came") }
         return problems
+    }
+
+    @Test("a line that was begun in a file that was rotated away stays one line, however long its writer pauses")
+    func keepsBegunLines() throws {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: 1)
+        var chance = Chance(seed: 1)
+        var lines: [String] = []
+        disk.create("/logs/app.log")
+        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
+        func pause(seconds: Int64) {
+            for _ in 0..<seconds {
+                follower.time.now += 1_000_000
+                follower.turn(arriving: 100, &chance) { record, _ in
+                    lines.append(String(decoding: record.value, as: UTF8.self))
+                }
+            }
+        }
+        disk.append("one\ntwo, and", to: "/logs/app.log")
+        pause(seconds: 2)
+        disk.rename("/logs/app.log", to: "/logs/old.log")
+        disk.create("/logs/app.log")
+        pause(seconds: 60)
+        #expect(lines.map { $0.prefix(3) } == ["one"])
+        disk.append(" the rest\n", to: "/logs/old.log")
+        pause(seconds: 2)
+        #expect(lines.count == 2 && lines[1].hasPrefix("two, and the rest"))
+        // What nobody can go on with, because no name leads to it, is over sooner.
+        disk.append("three", to: "/logs/old.log")
+        pause(seconds: 2)
+        disk.remove("/logs/old.log")
+        pause(seconds: 8)
+        #expect(lines.count == 3 && lines[2].hasPrefix("three"))
+    }
+
+    @Test("a kill while a line that is too long is being buried loses none of those before it")
+    func survivesKillInLongLine() throws {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: 1)
+        var chance = Chance(seed: 1)
+        disk.create("/logs/app.log")
+        disk.append("n0 a\nn1 b\nn2 c\n" + String(repeating: "x", count: 5000), to: "/logs/app.log")
+        let first = try Follower(disk, scratch.path("."), clock: 10_000_000)
+        for _ in 0..<10 {
+            first.time.now += 1_000_000
+            first.turn(arriving: 0, &chance) { _, _ in }
+        }
+        disk.closeAll()
+        disk.append("x\nn3 d\n", to: "/logs/app.log")
+        var lines: [String] = []
+        let second = try Follower(disk, scratch.path("."), clock: first.time.now)
+        for _ in 0..<10 {
+            second.time.now += 1_000_000
+            second.turn(arriving: 100, &chance) { record, _ in
+                lines.append(String(decoding: record.value.prefix(4), as: UTF8.self))
+            }
+        }
+        #expect(lines == ["n0 a", "n1 b", "n2 c", "n3 d"])
+    }
+
+    @Test("nothing goes out of a file whose place cannot be written down")
+    func waitsForCheckpoint() throws {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: 1)
+        var chance = Chance(seed: 1)
+        var count = 0
+        disk.create("/logs/app.log")
+        disk.append("n0 a\nn1 b\n", to: "/logs/app.log")
+        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
+        follower.blockCheckpoints()
+        func turn() {
+            follower.time.now += 1_100_000
+            follower.turn(arriving: 100, &chance) { _, _ in count += 1 }
+        }
+        for _ in 0..<5 { turn() }
+        #expect(count == 0)
+        follower.unblockCheckpoints()
+        for _ in 0..<5 { turn() }
+        #expect(count == 2)
     }
 
     @Test(

@@ -11,6 +11,8 @@ final class KnownManifests: ManifestIndex {
     private var lives: [(variant: String, from: Instant, manifest: Int)] = []
     private var changes: Int64 = 0
     var isBroken = false
+    /// When, by the clock, something later may have been live already; the end of each life where this is nil.
+    var doubtedFrom: Instant?
 
     var place: String { "the made-up index" }
 
@@ -70,6 +72,11 @@ final class KnownManifests: ManifestIndex {
         let own = lives.filter { $0.variant == variant }
         guard let index = own.lastIndex(where: { $0.from <= time }) else { return nil }
         let until = index + 1 < own.count ? own[index + 1].from : nil
-        return (indexed(own[index].manifest), LiveInterval(variant: variant, from: own[index].from, until: until))
+        return (
+            indexed(own[index].manifest),
+            LiveInterval(
+                variant: variant, from: own[index].from, until: until,
+                doubtedFrom: doubtedFrom.flatMap { doubt in until.map { min(doubt, $0) } })
+        )
     }
 }

@@ -32,7 +32,11 @@ struct LineFixture: CustomStringConvertible, Sendable {
         add("request_id", facts.requestID)
         add("attribution", facts.attribution)
         add("variant", facts.variant)
-        if let time = facts.time { rows.append("time \(time)") }
+        if let time = facts.time {
+            rows.append("time \(time)")
+        } else if facts.hasUnreadTime {
+            rows.append("time unread")
+        }
         if facts.duration > 0 { rows.append("duration \(facts.duration)") }
         if facts.isRepeated { rows.append("repeated") }
         return rows.joined(separator: "\n") + "\n"
@@ -48,7 +52,7 @@ struct LineReaderTests {
 
     @Test("there are as many fixtures as there are kinds of lines")
     func hasFixtures() {
-        #expect(LineFixture.all.count >= 49)
+        #expect(LineFixture.all.count >= 66)
     }
 
     @Test("no line makes the reader stumble: cut short, joined, with bytes changed")

@@ -151,7 +151,7 @@ struct TraceTests {
         let unknowns: [(input: String, reason: String)] = [
             ("user said hi, model_version=als-1", "names no manifest"),
             (
-                "2025-03-04T18:05:00Z,1,recommendation request /r/1, 5 ms, model_version=als-1, manifest_sha256=\(one.digest)",
+                "2025-03-04T17:05:00Z,1,recommendation request /r/1, 5 ms, model_version=als-1, manifest_sha256=\(one.digest)",
                 "not where a server writes it"
             ),
             ("{\"model_version\":\"als-1\",\"manifest_sha256\":5}", "is no text"),
@@ -243,9 +243,13 @@ struct TraceTests {
             ("18:59:00", 1, "found | inferred | variant and time | als-1"),
             ("18:10:00.900000", 1, "found | mixed | variant and time | als-2"),
             ("18:09:59.200000", 1, "found | mixed | variant and time | als-1"),
-            ("18:10:01.500000", 1, "found | inferred | variant and time | als-2"),
-            ("18:10:01.500000", 600, "found | mixed | variant and time | als-2"),
+            // The model server may still have spoken with the one before, for as long as attribution.settle says.
+            ("18:10:29.900000", 1, "found | mixed | variant and time | als-2"),
+            ("18:10:30.100000", 1, "found | inferred | variant and time | als-2"),
+            ("18:10:30.500000", 31_000, "found | mixed | variant and time | als-2"),
+            // The first one has nothing to settle.
             ("18:00:00.500000", 1, "found | mixed | variant and time | als-1"),
+            ("18:00:01.500000", 1, "found | inferred | variant and time | als-1"),
         ])
     func findsByTime(_ time: String, _ milliseconds: Int, _ expected: String) throws {
         let line =

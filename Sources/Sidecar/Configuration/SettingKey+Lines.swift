@@ -6,7 +6,7 @@ extension SettingKey {
     package static let lines: [SettingKey] = logs + kafka + store
 
     /// Those of other sections that `enrich` has too.
-    package static let besidesLines = ["attribution.skew", "limits.line_bytes"]
+    package static let besidesLines = ["attribution.settle", "attribution.skew", "limits.line_bytes"]
 
     /// Those that only a proxy needs.
     static let ofExchanges: [SettingKey] = [

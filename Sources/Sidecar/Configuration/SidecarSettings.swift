@@ -15,6 +15,14 @@ package struct SidecarSettings: Sendable {
     package enum Settle: Sendable, Equatable {
         case after(microseconds: Int64)
         case upstreamRestart
+
+        /// How long that may be where nobody sees the model server's connections, in microseconds.
+        package var longest: Int64 {
+            switch self {
+            case .after(let microseconds): microseconds
+            case .upstreamRestart: .max
+            }
+        }
     }
 
     /// A value for each variant, or one for all under the name that stands for all.

@@ -209,8 +209,9 @@ def number_of(record):
     return int(re.search(r"result: n(\d+),", record.text)[1])
 
 
-def check_all(records, numbers, keys=7):
-    """Every number is there; order per key holds once repetitions are dropped by origin. How many were repetitions."""
+def check_all(records, numbers, one_log=False):
+    """Every number is there; order per key holds once repetitions are dropped by origin: in each generation of a source, and where all of them
+    are of one log, in all together. How many were repetitions."""
     seen, firsts = set(), []
     for record in records:
         if record.origin not in seen:
@@ -224,4 +225,8 @@ def check_all(records, numbers, keys=7):
         position = int(record.origin.rsplit(":", 1)[1])
         assert last.get(where, -1) < position, f"{record.origin} comes after {last[where]}"
         last[where] = position
+        if one_log:
+            number, before = number_of(record), last.get(record.key, -1)
+            assert before < number, f"of {record.key}, {number} comes after {before}"
+            last[record.key] = number
     return len(records) - len(firsts)

@@ -146,12 +146,12 @@ def test_properties_that_cannot_be_are_refused_by_name(kafka):
 
 
 def test_records_that_nobody_takes_are_dead_alone_and_the_others_keep_their_order(kafka):
-    # Lines that were spooled while nothing was known of the topic: every tenth is older than it takes.
-    topic = kafka.create(**{"message.timestamp.before.max.ms": 3_600_000})
+    # Every hundredth line has no user, and so no key, without which this topic takes none.
+    topic = kafka.create(**{"cleanup.policy": "compact"})
     old = int(time.time() * 1000) - 7_200_000
     with Place() as at:
         process = at.enrich("--to", f"kafka://127.0.0.1:1/{topic}")
-        process.stdin.write("".join(line(n, milliseconds=old if n % 100 == 50 else None) + "\n" for n in range(300)))
+        process.stdin.write("".join((f"result: n{n}, without a key" if n % 100 == 50 else line(n)) + "\n" for n in range(300)))
         process.stdin.flush()
         wait_until(lambda: is_spooled(at, 300), "the lines in the spool")
         process.terminate()
@@ -160,10 +160,11 @@ def test_records_that_nobody_takes_are_dead_alone_and_the_others_keep_their_orde
         assert "3 dead" in err, err
         letters = dead_letters(at)
         assert sorted(int(re.search(r"result: n(\d+)", letter["line"])[1]) for letter in letters) == [50, 150, 250]
-        assert all("INVALID_TIMESTAMP" in letter["reason"] and "/stdin/" in letter["origin"] for letter in letters), letters
+        assert all("INVALID_RECORD" in letter["reason"] and "/stdin/" in letter["origin"] for letter in letters), letters
         assert (at.instance() / "dead-letters" / "dead-letters.jsonl").stat().st_mode & 0o777 == 0o600
         check_all(kafka.read(topic, 298), set(range(301)) - {50, 150, 250})
-        # What is known beforehand is not tried: such a line gets the time of reading.
+        # What is known beforehand is not tried: a line of too old a time gets the time of reading.
+        topic = kafka.create(**{"message.timestamp.before.max.ms": 3_600_000})
         _, err = at.run("--to", f"kafka://{kafka.address}/{topic}", text=line(301, milliseconds=old) + "\n")
         assert "records of older lines get the time of reading" in err, err
 

@@ -5,11 +5,14 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from harness import COLOPHON, PATIENCE, Colophon, Response, Upstream, manifest, ok, place, read_to_end, run, wait_until
 
@@ -190,8 +193,6 @@ def test_after_a_restart_nothing_is_claimed_until_somebody_confirms():
 
 
 def test_a_pointer_that_changes_while_another_variant_is_hashed_is_believed_no_more():
-    import tempfile
-    from pathlib import Path
     with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-", dir=".") as directory:
         a, b = Path(directory, "a.json"), Path(directory, "b.json")
         place(a, manifest("a1"))
@@ -291,8 +292,6 @@ def test_a_pointer_that_goes_and_comes_back_under_an_order_says_so():
 
 def test_two_sidecars_on_one_ledger():
     with Upstream(ok) as upstream:
-        import tempfile
-        from pathlib import Path
         with tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
             here = Path(directory)
             for name in ("a", "b"):
@@ -370,19 +369,113 @@ def test_questions_that_are_asked_wrongly_are_told_what_is_right():
 
 
 def test_reload_answers_what_it_did():
-    import tempfile
     with Upstream(ok) as upstream, tempfile.NamedTemporaryFile("w+", suffix=".yaml") as file:
         file.write("poll: 2s\n")
         file.flush()
         with Colophon(upstream.address, "--config", file.name) as colophon:
-            assert call(colophon, "/v1/reload", {})[1] == {"changed": [], "need_restart": []}
+            variants = [{"variant": "default", "model_version": "m1", "current": True, "problem": None}]
+            assert call(colophon, "/v1/reload", {})[1] == {"changed": [], "need_restart": [], "variants": variants}
             with open(file.name, "w") as again:
                 again.write("poll: 1s\nstamp: {commit_length: 9}\n")
-            assert call(colophon, "/v1/reload", {})[1] == {"changed": ["poll"], "need_restart": ["stamp.commit_length"]}
+            assert call(colophon, "/v1/reload", {})[1] == {
+                "changed": ["poll"], "need_restart": ["stamp.commit_length"], "variants": variants}
             with open(file.name, "w") as again:
                 again.write("pol: 1s\n")
             status, problem, _ = call(colophon, "/v1/reload", {})
             assert status == 422 and "did you mean poll?" in problem["problems"][0], problem
+
+
+def test_a_reload_tells_what_came_of_each_pointer_and_every_attempt_counts():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--poll", "10m") as colophon:
+        place(colophon.pointer, manifest("m2"))
+        status, answer, _ = call(colophon, "/v1/reload", {})
+        # Answered when it is live, and no sooner.
+        assert status == 200 and answer["variants"][0]["model_version"] == "m2" and answer["variants"][0]["current"], answer
+        colophon.get().assert_stamped("m2")
+        colophon.pointer.write_text("{")
+        wait_until(lambda: live(colophon)["problem"], "the broken pointer")
+        failures = colophon.ask("/v1/status")[1]["failed_reloads"]
+        for attempt in range(3):
+            status, problem, _ = call(colophon, "/v1/reload", {})
+            assert status == 422 and "cannot be followed" in problem["detail"] and problem["changed"] == [], problem
+            assert problem["variants"][0]["problem"] == live(colophon)["problem"], problem
+            assert colophon.ask("/v1/status")[1]["failed_reloads"] == failures + attempt + 1
+        colophon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: colophon.ask("/v1/status")[1]["failed_reloads"] == failures + 4, "the fourth")
+        assert colophon.said().count("reload-failed") == failures + 4
+
+
+def test_a_pointer_that_is_nowhere_is_refused_like_any_other_mistake_in_the_file():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        file = Path(directory, "colophon.yaml")
+        place(Path(directory, "m.json"), manifest("m1"))
+        file.write_text("poll: 2s\nmanifest: m.json\n")
+        with Colophon(upstream.address, "--config", str(file), "--attribution-settle", "none", version=None, manifest_args=[]) as colophon:
+            file.write_text("poll: 1s\nmanifest: typo.json\n")
+            status, problem, _ = call(colophon, "/v1/reload", {})
+            assert status == 422 and f"{file}:2: manifest cannot be followed: " in problem["problems"][0] and "typo.json" in problem["detail"], problem
+            colophon.get().assert_stamped("m1")
+            assert "typo.json" in colophon.ask("/v1/status")[1]["configuration"]["problem"]
+            # Nothing of that file was taken.
+            file.write_text("poll: 1s\nmanifest: m.json\n")
+            assert call(colophon, "/v1/reload", {})[1]["changed"] == ["poll"]
+
+
+def test_a_reload_is_no_order_and_reopens_the_access_log():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        file, log = Path(directory, "colophon.yaml"), Path(directory, "access.log")
+        for version in ("m1", "m2"):
+            place(Path(directory, f"{version}.json"), manifest(version))
+        file.write_text(f"manifest: m1.json\nlog: {{access: {log}}}\n")
+        arguments = ["--config", str(file), "--attribution-settle", "none"]
+        with Colophon(upstream.address, *arguments, version=None, manifest_args=[]) as colophon:
+            file.write_text(f"manifest: m2.json\nlog: {{access: {log}}}\n")
+            log.rename(Path(directory, "access.log.1"))
+            assert call(colophon, "/v1/reload", {})[1]["variants"][0]["model_version"] == "m2"
+            wait_until(log.exists, "the access log")
+            assert call(colophon, "/v1/history")[1]["activations"][0]["cause"] == "reload"
+            colophon.terminate()
+            colophon.process.wait(PATIENCE)
+            # Nobody ordered m2: the pointer, which names m1 again, is followed.
+            file.write_text("manifest: m1.json\n")
+            with Colophon(upstream.address, *arguments, version=None, manifest_args=[], directory=colophon.path) as again:
+                again.get().assert_stamped("m1")
+                assert live(again)["problem"] is None
+
+
+def test_with_several_variants_an_order_names_one():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        for variant in ("als", "pop"):
+            place(Path(directory, f"{variant}.json"), manifest(f"{variant}1"))
+        with Colophon(f"als={upstream.address}", "--upstream", f"pop={upstream.address}", "--route-header", "X-Arm", version=None, manifest_args=[
+                "--manifest", f"als={directory}/als.json", "--manifest", f"pop={directory}/pop.json"]) as colophon:
+            status, problem, _ = call(colophon, "/v1/activations", {"manifest": "pop1"})
+            assert status == 422 and "there are als, pop" in problem["detail"], problem
+            assert call(colophon, "/v1/activations", {"manifest": "pop1", "variant": "pop"})[1]["result"] == "confirmed"
+
+
+def test_an_override_is_seen_everywhere():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none") as colophon:
+        index(colophon, "m2")
+        assert live(colophon)["overridden"] is False
+        call(colophon, "/v1/activations", {"manifest": "m2"})
+        assert live(colophon)["overridden"] is True and live(colophon)["current"] is True
+        assert "is not followed" in colophon.ask("/readyz")[1]["checks"]["manifest default"]["detail"]
+        assert b'colophon_manifest_overridden{variant="default"} 1' in call(colophon, "/metrics")[1]
+        place(colophon.pointer, manifest("m2"))
+        wait_until(lambda: live(colophon)["overridden"] is False, "the pointer")
+        assert b'colophon_manifest_overridden{variant="default"} 0' in call(colophon, "/metrics")[1]
+
+
+def test_a_ledger_that_is_busy_is_asked_again_later():
+    with Upstream(ok) as upstream, Colophon(upstream.address) as colophon:
+        index(colophon, "m2")
+        other = sqlite3.connect(colophon.path / "data" / "ledger.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        status, problem, headers = call(colophon, "/v1/activations", {"manifest": "m2"})
+        assert status == 503 and headers["Retry-After"] == "5", problem
+        other.execute("ROLLBACK")
+        assert call(colophon, "/v1/activations", {"manifest": "m2"})[0] == 200
 
 
 def test_without_the_token_nothing_is_told_and_nothing_done():

@@ -1,0 +1,171 @@
+import Provenance
+import TestSupport
+import Testing
+
+@testable import Enrichment
+
+@Suite("What is not known for sure")
+struct DoubtTests {
+    private static func line(_ time: String, variant: String = "als", milliseconds: Int = 42, id: String? = nil)
+        -> String
+    {
+        let id = id.map { ", request_id=\($0)" } ?? ""
+        return
+            "\(time),7,recommendation request /recommend/7, status 200, variant=\(variant)\(id), result: a,b, \(milliseconds) ms"
+    }
+
+    private static func instant(_ text: String) -> Instant { Instant(text) ?? Instant(microseconds: 0) }
+
+    private static func attribution(_ line: String, _ index: KnownManifests, _ doubts: Doubts) -> Attribution {
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor(index, doubts: { doubts }))
+        enricher.refresh()
+        return enricher.enrich(Array(line.utf8).span).attribution
+    }
+
+    @Test(
+        "for as long as the settings say, the server may still speak with the manifest before",
+        arguments: [
+            ("19:00:00.500000", Attribution.mixed), ("19:00:29.900000", .mixed), ("19:00:30.100000", .inferred),
+            ("18:59:58.500000", .inferred),
+            // The first one has nothing to settle.
+            ("18:00:02.000000", .inferred),
+        ])
+    func settles(time: String, expected: Attribution) throws {
+        let index = try LineTests.index(variant: "als")
+        let line = Self.line("2025-03-04T\(time)Z")
+        #expect(Self.attribution(line, index, Doubts(settle: 30_000_000)) == expected)
+    }
+
+    @Test("until a server was seen to have gone over, nothing is claimed; then lines from before stay doubted")
+    func settlesWhenSeen() throws {
+        let index = try LineTests.index(variant: "als")
+        var doubts = Doubts(settle: .max)
+        doubts.settling = ["als"]
+        let late = Self.line("2025-03-04T20:00:00Z")
+        #expect(Self.attribution(late, index, doubts) == .mixed)
+        // A line without a time is of now.
+        #expect(Self.attribution("{\"path\":\"/recommend/7\",\"variant\":\"als\"}", index, doubts) == .mixed)
+        doubts.settling = []
+        doubts.settled = [
+            Doubts.Settled(
+                variant: "als", from: Self.instant(LineTests.second), at: Self.instant("2025-03-04T19:30:00Z"))
+        ]
+        #expect(Self.attribution(late, index, doubts) == .inferred)
+        #expect(Self.attribution(Self.line("2025-03-04T19:29:00Z"), index, doubts) == .mixed)
+        // Of a life that nobody saw settle, nothing is known.
+        doubts.settled = []
+        #expect(Self.attribution(late, index, doubts) == .mixed)
+    }
+
+    @Test("what a line of a doubtful time gets does not depend on when it is read")
+    func staysDoubtful() throws {
+        let index = try LineTests.index(variant: "als")
+        var doubts = Doubts()
+        doubts.moving = ["als"]
+        let then = Self.line("2025-03-04T20:00:00Z")
+        #expect(Self.attribution(then, index, doubts) == .unknown)
+        doubts.moving = []
+        doubts.moved = [
+            Doubts.Moved(
+                variant: "als", from: Self.instant("2025-03-04T19:59:00Z"), until: Self.instant("2025-03-04T20:01:00Z"))
+        ]
+        #expect(Self.attribution(then, index, doubts) == .unknown)
+        #expect(Self.attribution(Self.line("2025-03-04T20:02:00Z"), index, doubts) == .inferred)
+        #expect(Self.attribution(Self.line("2025-03-04T20:01:00.500000Z"), index, doubts) == .unknown)
+        // Others are not concerned.
+        index.activate(0, variant: "pop", at: LineTests.first)
+        #expect(Self.attribution(Self.line("2025-03-04T20:00:00Z", variant: "pop"), index, doubts) == .inferred)
+    }
+
+    @Test("after a clock was set back, lines of the time that came twice are of either")
+    func doubtsClock() throws {
+        let index = try LineTests.index(variant: "als")
+        index.doubtedFrom = Self.instant("2025-03-04T18:20:00Z")
+        #expect(Self.attribution(Self.line("2025-03-04T18:19:58Z"), index, Doubts()) == .inferred)
+        #expect(Self.attribution(Self.line("2025-03-04T18:20:00Z"), index, Doubts()) == .mixed)
+        #expect(Self.attribution(Self.line("2025-03-04T18:50:00Z"), index, Doubts()) == .mixed)
+    }
+
+    @Test(
+        "a time that cannot be read is not now",
+        arguments: [
+            "04/Mar/2025 18:21,7,recommendation request /recommend/7, status 200, variant=als, result: a, 42 ms",
+            "{\"ts\":\"yesterday\",\"path\":\"/recommend/7\",\"variant\":\"als\"}",
+            "ts=12 path=/recommend/7 variant=als", "Mar  4 18:21:03 srv app: recommendation request /recommend/7",
+        ])
+    func refusesUnreadTimes(line: String) throws {
+        let index = try LineTests.index(variant: "als")
+        #expect(Self.attribution(line, index, Doubts()) == .unknown)
+    }
+
+    @Test("a request id is not believed of a line from before it was minted")
+    func doubtsIDs() throws {
+        let index = try LineTests.index(variant: "als")
+        let digest = try Specimen.manifest(2).digest.hex
+        let id = ULID.text(Self.instant("2025-03-04T19:10:00Z"), (1, 2)) + "-" + digest.prefix(12)
+        #expect(Self.attribution(Self.line("2025-03-04T19:10:00Z", id: id), index, Doubts()) == .inferred)
+        #expect(Self.attribution(Self.line("2025-03-04T19:11:00Z", id: id), index, Doubts()) == .inferred)
+        #expect(
+            Self.attribution(Self.line("2025-03-04T19:09:58Z", milliseconds: 3000, id: id), index, Doubts())
+                == .inferred)
+        #expect(Self.attribution(Self.line("2025-03-04T19:09:58Z", id: id), index, Doubts()) == .unknown)
+        #expect(Self.attribution(Self.line("2019-01-01T00:00:00Z", id: id), index, Doubts()) == .unknown)
+    }
+
+    @Test("an attribution of somebody else's keeps nobody from adding what belongs there")
+    func addsBesideOthers() throws {
+        let index = try LineTests.index(variant: "als")
+        let line = "{\"event\":\"recommendation\",\"attribution\":\"organic\",\"variant\":\"als\"}"
+        let (text, result) = LineTests.enrich(line, index)
+        #expect(result.kind == .enriched && text.contains("\"attribution\":\"organic\"") && text.contains("als-2"))
+    }
+
+    @Test("what is remembered of the last line says of the next what a look at everything says")
+    func remembersRightly() throws {
+        var chance = Chance(seed: 11)
+        let index = KnownManifests()
+        for number in 1...4 { index.add(try Specimen.manifest(number)) }
+        for (number, time) in ["10", "11", "12", "13"].enumerated() {
+            index.activate(number, variant: "als", at: "2025-03-04T\(time):00:00Z")
+            index.activate(3 - number, variant: "pop", at: "2025-03-04T\(time):30:00Z")
+        }
+        index.doubtedFrom = Self.instant("2025-03-04T11:45:00Z")
+        var doubts = Doubts(settle: 30_000_000)
+        let one = LineAttributor(index, doubts: { doubts })
+        var remembering = LineEnricher(LineEnricher.Settings(), one)
+        remembering.refresh()
+        for round in 0..<20_000 {
+            if chance.percent(2) {
+                doubts.settle = Int64(chance.draw(3)) * 60_000_000
+                doubts.moving = chance.percent(30) ? ["als"] : []
+                doubts.settling = chance.percent(30) ? ["pop"] : []
+                doubts.moved =
+                    chance.percent(30)
+                    ? [
+                        Doubts.Moved(
+                            variant: "pop", from: Self.instant("2025-03-04T12:35:00Z"),
+                            until: Self.instant("2025-03-04T12:40:00Z"))
+                    ] : []
+                remembering.refresh()
+            }
+            // Mostly near one another, as lines are, and often near an activation.
+            let hour = 9 + round / 4000 % 5
+            let minute = chance.percent(50) ? chance.draw(60) : [0, 29, 30, 31, 59][chance.draw(5)]
+            let second = chance.draw(60)
+            func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+            let text = Self.line(
+                "2025-03-04T\(two(hour)):\(two(minute)):\(two(second)).\(chance.draw(900_000) + 100_000)Z",
+                variant: ["als", "pop", "nobody"][chance.draw(chance.percent(80) ? 2 : 3)],
+                milliseconds: chance.draw(90_000))
+            let bytes = Array(text.utf8)
+            var fresh = LineEnricher(LineEnricher.Settings(), LineAttributor(index, doubts: { doubts }))
+            fresh.refresh()
+            let expected = fresh.enrich(bytes.span)
+            let found = remembering.enrich(bytes.span)
+            let same =
+                found.attribution == expected.attribution && found.addition.elementsEqual(expected.addition)
+            #expect(same, "\(text)")
+            if !same { return }
+        }
+    }
+}
