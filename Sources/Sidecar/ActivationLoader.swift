@@ -51,6 +51,21 @@ final class ActivationLoader: @unchecked Sendable {
         var settledAt = Int64.min
         var settlesByReconnecting = false
         var stamp: Stamp?
+        /// Since when it has not been known whether the server still speaks with what is active; nil while it is.
+        var doubtedSince: Instant?
+        /// When that was so before, the last times.
+        var doubted: [(from: Instant, until: Instant)] = []
+        private static let mostDoubted = 64
+
+        /// Notes that it is current now, or no longer. Before anybody saw that a pointer has changed, as much as a look at it takes to come
+        /// round may have passed.
+        mutating func noteDoubt(from wasCurrent: Bool, now: Instant, poll: Int64) {
+            if wasCurrent, !isCurrent, doubtedSince == nil { doubtedSince = now.advanced(by: -poll) }
+            guard isCurrent, let since = doubtedSince else { return }
+            doubtedSince = nil
+            if doubted.count >= Self.mostDoubted { doubted.removeFirst() }
+            doubted.append((since, now))
+        }
 
         /// What was stamped before may still be answered with, from now on, for as long as the settings say.
         mutating func settle(_ settle: SidecarSettings.Settle, alreadyMicroseconds elapsed: Int64 = 0) {
@@ -91,7 +106,6 @@ final class ActivationLoader: @unchecked Sendable {
     let shared: Mutex<[State]>
     /// `attribution.settle`, for those who ask from other threads.
     private let settle: Mutex<SidecarSettings.Settle>
-    private let poll: Atomic<Int64>
     private let activations = Mutex<[Cause: Int]>([:])
     let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
@@ -115,7 +129,6 @@ final class ActivationLoader: @unchecked Sendable {
         self.log = log
         wake = try Wake()
         settle = Mutex(settings.settle)
-        poll = Atomic(settings.poll)
         let states = settings.variants.map { variant in
             State(variant: variant, path: settings.value(of: variant, in: settings.manifest) ?? "")
         }
@@ -125,7 +138,6 @@ final class ActivationLoader: @unchecked Sendable {
 
     var states: [State] { shared.withLock { $0 } }
     var settlePolicy: SidecarSettings.Settle { settle.withLock { $0 } }
-    var pollInterval: Int64 { poll.load(ordering: .relaxed) }
     var activationsByCause: [Cause: Int] { activations.withLock { $0 } }
     var activationCount: Int { activations.withLock { $0.values.reduce(0, +) } }
     /// How often a pointer was found to name what was active already.
@@ -237,7 +249,6 @@ final class ActivationLoader: @unchecked Sendable {
     private func adopt(_ new: SidecarSettings) {
         settings = new
         settle.withLock { $0 = new.settle }
-        poll.store(new.poll, ordering: .relaxed)
         for (index, state) in states.enumerated() {
             let path = new.value(of: state.variant, in: new.manifest) ?? ""
             guard !path.hasSameBytes(as: state.path) else { continue }
@@ -427,7 +438,11 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     func change(_ index: Int, _ body: (inout State) -> Void) {
-        shared.withLock { body(&$0[index]) }
+        shared.withLock { states in
+            let wasCurrent = states[index].isCurrent
+            body(&states[index])
+            states[index].noteDoubt(from: wasCurrent, now: Clock.now(), poll: settings.poll)
+        }
         if let board { board.publish(table()) }
     }
 }

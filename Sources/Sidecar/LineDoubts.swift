@@ -16,12 +16,7 @@ final class LineDoubts {
     private struct Seen {
         var serial: UInt64 = 0
         var wasSettling = false
-        /// Since when its pointer has led elsewhere; nil while it does not.
-        var movingSince: Instant?
     }
-
-    /// When pointers led elsewhere: lines of then may come late.
-    private var moved: [Doubts.Moved] = []
 
     /// Lines that come after so many activations more are judged by the setting alone.
     private static let mostSettled = 64
@@ -37,8 +32,11 @@ final class LineDoubts {
         var doubts = Doubts(settle: loader.settlePolicy.longest)
         for (index, state) in loader.states.enumerated() {
             // A state without any manifest has nothing that could be claimed.
-            noteMove(index, state)
             if !state.isCurrent { doubts.moving.append(state.variant) }
+            // Lines of then may come late.
+            for doubt in state.doubted {
+                doubts.moved.append(Doubts.Moved(variant: state.variant, from: doubt.from, until: doubt.until))
+            }
             if fleet.isSettled(state, proxy) {
                 note(index, state, byReconnecting: doubts.settle == .max)
             } else {
@@ -47,20 +45,7 @@ final class LineDoubts {
             }
         }
         doubts.settled = settled
-        doubts.moved = moved
         return doubts
-    }
-
-    private func noteMove(_ index: Int, _ state: ActivationLoader.State) {
-        switch (state.isCurrent, seen[index].movingSince) {
-        // Nobody knows for how long before it was noticed: at most for as long as a look at the pointers takes to come round.
-        case (false, nil): seen[index].movingSince = Clock.now().advanced(by: -loader.pollInterval)
-        case (true, let since?):
-            seen[index].movingSince = nil
-            if moved.count >= Self.mostSettled { moved.removeFirst() }
-            moved.append(Doubts.Moved(variant: state.variant, from: since, until: Clock.now()))
-        default: break
-        }
     }
 
     /// Remembers when the server of an activation was first seen to have gone over. Where that had happened before anybody looked, the setting
@@ -74,6 +59,9 @@ final class LineDoubts {
         guard isKnown else { return }
         settled.removeAll { $0.from == from && $0.isOf(state.variant) }
         if settled.count >= Self.mostSettled { settled.removeFirst() }
-        settled.append(Doubts.Settled(variant: state.variant, from: from, at: Clock.now()))
+        // Where it is a matter of time, that is known exactly, however late anybody looks.
+        let isTimed = !state.settlesByReconnecting && state.settledAt > 0
+        let ago = !isTimed ? 0 : max(0, Clock.monotonic() - state.settledAt)
+        settled.append(Doubts.Settled(variant: state.variant, from: from, at: Clock.now().advanced(by: -ago)))
     }
 }

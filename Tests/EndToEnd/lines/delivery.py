@@ -232,9 +232,9 @@ def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
     with Upstream(ok) as upstream:
         with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--attribution-settle", "none",
                       "--attribution-skew", "0") as colophon:
-            def post(n):
+            def post(n, later=0.0):
                 request = urllib.request.Request(
-                    f"http://{colophon.admin}/v1/logs", data=line(n).encode(), headers={"Content-Type": "application/x-ndjson"})
+                    f"http://{colophon.admin}/v1/logs", data=line(n, milliseconds=(time.time() + later) * 1000).encode(), headers={"Content-Type": "application/x-ndjson"})
                 assert urllib.request.urlopen(request, timeout=PATIENCE).status == 204
 
             def is_current():
@@ -243,13 +243,16 @@ def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
             place(colophon.pointer, "no manifest at all")
             wait_until(lambda: not is_current(), "the pointer is known to be bad")
             post(2)
+            bad = time.time()
             place(colophon.pointer, manifest("m1"))
             wait_until(is_current, "the pointer is good again")
-            post(3)
-            records = kafka.read(topic, 3)
-    assert [number_of(record) for record in records] == [1, 2, 3]
+            post(3, later=0.1)
+            # One from when it was bad, which comes late.
+            post(4, later=bad - time.time())
+            records = kafka.read(topic, 4)
+    assert [number_of(record) for record in records] == [1, 2, 3, 4]
     said = [record.headers["attribution"] for record in records]
-    assert said[1] == "unknown" and said[2] != "unknown", said
+    assert said[1] == "unknown" and said[2] != "unknown" and said[3] == "unknown", said
     assert records[1].text.endswith(", attribution=unknown") and "model_version=m1" in records[1].text, records[1].text
 
 
