@@ -1,5 +1,5 @@
 # Two stages: one builds, the other has the program and the libraries that it needs.
-# docker build -t colophon . && docker run --rm --network host -v "$PWD/artifacts:/srv/model:ro" colophon
+# docker build -t colophon . && docker run --rm -p 8080:8080 -v "$PWD/artifacts:/srv/model:ro" -e COLOPHON_UPSTREAM=model:8082 colophon
 ARG SWIFT_TAG=6.2-bookworm
 
 FROM swift:${SWIFT_TAG} AS build
@@ -26,12 +26,11 @@ RUN apt-get update \
     && useradd --system --uid 10001 --gid colophon --no-create-home --home-dir /var/lib/colophon --shell /usr/sbin/nologin colophon \
     && install -d -o colophon -g colophon -m 750 /var/lib/colophon
 COPY --from=build /colophon /usr/bin/colophon
+# A file, and no variables: those would win over whatever file is mounted in its place.
+COPY Packaging/container.yaml /etc/colophon/colophon.yaml
 USER 10001:10001
 VOLUME /var/lib/colophon
-ENV COLOPHON_DATA_DIR=/var/lib/colophon \
-    COLOPHON_MANIFEST=/srv/model \
-    COLOPHON_LOG_FORMAT=json
-EXPOSE 8080 9464
+EXPOSE 8080
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/colophon"]
-CMD ["serve"]
+CMD ["serve", "--config", "/etc/colophon/colophon.yaml"]

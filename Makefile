@@ -13,10 +13,11 @@ PREFIX ?= /usr/local
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
 
-deps: ## install the Debian packages that are missing
+deps: ## install the Debian packages that are missing for building and showing
 	@Tools/deps
 
-deps-test: deps ## make the Python environment of the end-to-end tests
+deps-test: ## install what the tests need besides, and make their Python environment
+	@Tools/deps --test
 	@Tools/deps-test
 
 build: deps ## build the release binary

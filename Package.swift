@@ -100,7 +100,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEnd", dependencies: ["Provenance", "Crypto", "Ledger", "Runtime", "TestSupport"],
-            exclude: ["proxy", "lines", "api.py", "api_hooks.py", "installing.py", "documents.py"],
+            exclude: ["proxy", "lines", "api.py", "api_hooks.py", "installing.py", "booting.py", "documents.py"],
             swiftSettings: strict),
         .testTarget(
             name: "SidecarTests",

@@ -2,7 +2,8 @@ import Provenance
 
 /// What is asked of the ledger, or of those who change things: it takes a while, so that the listener's thread hands it on.
 package enum AdminQuestion: Sendable {
-    case readiness
+    /// In brief, without reasons.
+    case readiness(inBrief: Bool)
     case manifests(words: [String], after: Int64?, limit: Int)
     case manifest(String)
     case difference(String, String)

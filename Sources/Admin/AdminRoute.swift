@@ -52,6 +52,8 @@ struct AdminRoute: Sendable {
     var answers: [Answer]
     /// Whether it is answered to those who bear no token.
     var isOpen = false
+    /// Whether those are answered at least in brief.
+    var isOpenInBrief: Bool { template == "/readyz" }
     let action: Action
 
     /// What stands in the places of the template; nil where the path is another one, or cannot be decoded.
@@ -87,11 +89,11 @@ extension AdminRoute {
             answers: [Answer(status: 200, about: "It does.", schema: "Health")], isOpen: true, action: .health),
         AdminRoute(
             method: "GET", template: "/readyz", name: "readiness",
-            summary: "Whether requests should be sent here, and why not.",
+            summary: "Whether requests should be sent here, and why not; without the token only whether.",
             answers: [
                 Answer(status: 200, about: "They should.", schema: "Readiness"),
                 Answer(status: 503, about: "They should not, for these reasons.", schema: "Readiness"),
-            ], action: .asks { _ throws(AdminRefusal) in .readiness }),
+            ], action: .asks { _ throws(AdminRefusal) in .readiness(inBrief: false) }),
         AdminRoute(
             method: "GET", template: "/metrics", name: "metrics", summary: "Metrics in the format of OpenMetrics.",
             answers: [

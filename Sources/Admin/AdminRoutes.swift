@@ -38,7 +38,13 @@ package struct AdminRoutes: Sendable {
             if let captures = route.captures(path) { found.append((route, captures)) }
         }
         // Probes carry no token; they tell nothing that a connection attempt would not.
-        if !found.contains(where: { $0.route.isOpen }), !isAllowed(request.token) {
+        let isAllowed = isAllowed(request.token)
+        if !isAllowed, found.contains(where: { $0.route.isOpenInBrief }),
+            request.method == "GET" || request.method == "HEAD"
+        {
+            return .question(.readiness(inBrief: true))
+        }
+        if !found.contains(where: { $0.route.isOpen }), !isAllowed {
             return .answer(
                 .problem(
                     401, "send the header Authorization: Bearer with the token of admin.token",

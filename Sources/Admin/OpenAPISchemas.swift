@@ -14,7 +14,7 @@ enum OpenAPISchemas {
                         ("type", .string("object")),
                         ("additionalProperties", shape(["ok": truth, "detail": text], ["ok", "detail"])),
                     ]),
-                ], ["ready", "checks"])
+                ], ["ready"])
         ),
         (
             "Status",

@@ -64,9 +64,10 @@ final class AdminAnswers: Sendable {
 
     private func answer(_ question: AdminQuestion, _ reply: @escaping Reply) {
         switch question {
-        case .readiness:
-            let readiness = report.readiness()
-            reply(.json(readiness.isReady ? 200 : 503, readiness.report))
+        case .readiness(let isBrief):
+            let (isReady, full) = report.readiness()
+            let brief = JSON.object(JSONObject([.init("ready", .bool(isReady))]))
+            reply(.json(isReady ? 200 : 503, isBrief ? brief : full))
         case .reload: reload(reply)
         case .activate(let manifest, let variant, let by, let isSettled):
             let variants = report.settings.variants

@@ -16,17 +16,6 @@ struct EnrichingTests {
 
     private static let absence: Comment = "no Kafka is found (COLOPHON_TEST_KAFKA, KAFKA_HOME, ../shared/kafka)"
 
-    private static func run(_ script: String, _ arguments: [String] = [], through wrapper: [String] = [])
-        -> Program.Result
-    {
-        let python = Program.root + "/.venv/bin/python3"
-        return Program.run(
-            wrapper + [
-                python, "-W", "ignore", Program.root + "/Tests/EndToEnd/lines/\(script).py", Program.colophonPath,
-            ]
-                + arguments)
-    }
-
     /// The commit's, so that every commit looks where none has looked before, and one that fails fails again.
     private static let seed: String = {
         let commit = Program.run(["git", "rev-parse", "HEAD"], in: Program.root).output
@@ -37,7 +26,7 @@ struct EnrichingTests {
         "every answer and every line stay right while manifests, configuration, brokers, servers and clients change",
         .enabled(if: hasBroker, absence))
     func soaks() {
-        let result = Self.run("soak", ["15", Self.seed])
+        let result = Program.runScript("lines/soak.py", ["15", Self.seed])
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         #expect(result.output.hasSuffix("ok\n"))
     }
@@ -47,7 +36,7 @@ struct EnrichingTests {
         .enabled(if: hasBroker, absence),
         arguments: ["delivery", "order", "refusals", "topics"])
     func delivers(script: String) {
-        let result = Self.run(script)
+        let result = Program.runScript("lines/\(script).py")
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         // A script that runs nothing would also end well.
         #expect(result.output.split(separator: "\n").count >= 6)
@@ -57,7 +46,8 @@ struct EnrichingTests {
         "nothing is lost while everything is killed, stopped, paused and filled up", .enabled(if: hasBroker, absence),
         arguments: [["1"], ["3"], ["1", "topic"]])
     func losesNothing(how: [String]) {
-        let result = Self.run("loss", ["15", Self.seed] + how, through: ["unshare", "--map-root-user", "--mount"])
+        let result = Program.runScript(
+            "lines/loss.py", ["15", Self.seed] + how, through: ["unshare", "--map-root-user", "--mount"])
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         #expect(result.output.hasSuffix("ok\n"))
     }

@@ -9,9 +9,7 @@ struct ServingTests {
         "clients, servers and operators get what they were promised",
         arguments: ["stamping", "exchanges", "operation", "clients", "records", "configured", "observed", "asked"])
     func serves(script: String) {
-        let python = Program.root + "/.venv/bin/python3"
-        let result = Program.run(
-            [python, "-W", "ignore", Program.root + "/Tests/EndToEnd/proxy/\(script).py", Program.colophonPath])
+        let result = Program.runScript("proxy/\(script).py")
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         // A script that runs nothing would also end well.
         #expect(result.output.split(separator: "\n").count >= 7)
@@ -19,12 +17,9 @@ struct ServingTests {
 
     @Test("the admin API is what its own description says, whatever is sent")
     func keepsItsDescription() {
-        let python = Program.root + "/.venv/bin/python3"
         let commit = Program.run(["git", "rev-parse", "HEAD"], in: Program.root).output
         let seed = UInt32(commit.prefix(8), radix: 16) ?? 1
-        let result = Program.run([
-            python, "-W", "ignore", Program.root + "/Tests/EndToEnd/api.py", Program.colophonPath, "20", "\(seed)",
-        ])
+        let result = Program.runScript("api.py", ["20", "\(seed)"])
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         #expect(result.output.split(separator: "\n").filter { $0.contains(" passed") }.count >= 4)
     }

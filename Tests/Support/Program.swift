@@ -35,6 +35,14 @@ package struct Program: Sendable {
             status: wait(for: pid), output: scratch.read("out") ?? "", errors: scratch.read("err") ?? "")
     }
 
+    /// Runs a script of `Tests/EndToEnd` against the program under test, in the environment that `make deps-test` makes.
+    package static func runScript(
+        _ name: String, _ arguments: [String] = [], through wrapper: [String] = []
+    ) -> Result {
+        let python = [root + "/.venv/bin/python3", "-W", "ignore"]
+        return run(wrapper + python + [root + "/Tests/EndToEnd/" + name, colophonPath] + arguments)
+    }
+
     /// Starts a program whose input and outputs are files.
     package static func start(
         _ arguments: [String], input: String = "/dev/null", output: String, errors: String,

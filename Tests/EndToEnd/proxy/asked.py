@@ -490,6 +490,9 @@ def test_without_the_token_nothing_is_told_and_nothing_done():
                     status, problem, answer = call(colophon, concrete, {} if method == "post" else None, method.upper(), headers)
                     if path == "/healthz":
                         assert status == 200
+                    elif path == "/readyz":
+                        # Whether, and not why.
+                        assert status == 200 and problem == {"ready": True}, problem
                     else:
                         assert status == 401 and answer["WWW-Authenticate"] == "Bearer", (path, method, headers, status)
         assert call(colophon, "/nowhere")[0] == 401
