@@ -92,6 +92,9 @@ struct Connection {
         case chunked
         case trailers
         case untilClose
+
+        @inline(__always)
+        var isDone: Bool { if case .done = self { true } else { false } }
     }
 
     var descriptor: Int32 = -1

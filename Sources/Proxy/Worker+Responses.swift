@@ -75,6 +75,7 @@ extension Worker where Net: ~Copyable {
                 upstream.pointee.start = 0
                 upstream.pointee.end = count
             }
+            net.acknowledge(upstream.pointee.descriptor)
             return true
         case .complete(let length):
             guard length <= settings.limits.headBytes else {
@@ -123,11 +124,14 @@ extension Worker where Net: ~Copyable {
         }
         // What is counted is the body.
         client.pointee.sent = from &- upstream.pointee.start
+        let isAlone = upstream.pointee.start == upstream.pointee.end
         if response.status != 101, case .failure = takeResponseBody(upstream, for: client) {
             fail(client, upstream, .upstreamMalformed(.chunkSize))
             return false
         }
         client.pointee.flags.insert(.hasResponse)
+        // A head that came alone: its body may wait for this.
+        if isAlone, !upstream.pointee.body.isDone { net.acknowledge(upstream.pointee.descriptor) }
         // It may answer while the request is still being sent.
         let sentUpAt = client.pointee.sentUpAt == 0 ? now : client.pointee.sentUpAt
         let before = sentUpAt &- client.pointee.since
@@ -273,6 +277,9 @@ extension Worker where Net: ~Copyable {
 
     // MARK: - The body
 
+    /// Whoever sends so little at once may hold the next piece back until it is known that this one has come.
+    private static var smallPiece: Int { 1400 }
+
     /// Takes what was read of the body: moves `start` behind it.
     private mutating func takeResponseBody(_ upstream: End, for client: End) -> Result<Void, HeadFault> {
         let from = upstream.pointee.start
@@ -322,6 +329,9 @@ extension Worker where Net: ~Copyable {
         if case .failure = takeResponseBody(upstream, for: client) {
             abort(client, upstream)
             return false
+        }
+        if upstream.pointee.end &- from < Self.smallPiece, !upstream.pointee.body.isDone {
+            net.acknowledge(upstream.pointee.descriptor)
         }
         return sendBody(client, upstream, from: from)
     }

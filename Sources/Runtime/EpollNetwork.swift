@@ -122,6 +122,10 @@ package struct EpollNetwork: Network, ~Copyable {
         return sent >= 0 ? sent : Int(-errno)
     }
 
+    package mutating func acknowledge(_ descriptor: Int32) {
+        Sockets.set(descriptor, Int32(IPPROTO_TCP), TCP_QUICKACK, 1)
+    }
+
     package mutating func finishSending(_ descriptor: Int32) { shutdown(descriptor, Int32(SHUT_WR)) }
 
     package mutating func close(_ descriptor: Int32) { Glibc.close(descriptor) }

@@ -27,6 +27,9 @@ package protocol Network: ~Copyable {
     mutating func receive(_ descriptor: Int32, into bytes: UnsafeMutableRawPointer, count: Int) -> Int
     /// Writes what fits: how many bytes, or a negative error number.
     mutating func send(_ descriptor: Int32, _ bytes: UnsafeRawPointer, count: Int) -> Int
+    /// Says at once that what has come has come: whoever sends in small pieces may be waiting for that with the next one (Nagle's algorithm), and
+    /// the kernel keeps it back for some 40 ms where nothing is sent.
+    mutating func acknowledge(_ descriptor: Int32)
     /// Says that nothing more will be sent.
     mutating func finishSending(_ descriptor: Int32)
     mutating func close(_ descriptor: Int32)

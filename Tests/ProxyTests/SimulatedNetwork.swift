@@ -209,6 +209,8 @@ struct SimulatedNetwork: Network, ~Copyable {
         return taken
     }
 
+    mutating func acknowledge(_ descriptor: Int32) {}
+
     mutating func finishSending(_ descriptor: Int32) { world.socket(descriptor).isFinished = true }
 
     mutating func close(_ descriptor: Int32) {

@@ -580,5 +580,35 @@ def test_the_admin_listener():
             connection.close()
 
 
+def test_who_sends_in_small_pieces_is_told_at_once_that_they_have_come():
+    """Such a server (Python's own is one) waits for that before it sends the next piece: for some 40 ms, where nothing else is sent to it."""
+    calls = None
+
+    def told():
+        return calls.read_text().count("TCP_QUICKACK")
+
+    def pieces(connection, head, rest):
+        if "GET /whole" in head:
+            return ok(connection, head, rest)
+        for number, part in enumerate((b"HTTP/1.1 200 OK\r\n", b"Content-Length: 8\r\n\r\n", b"fi", b"ne", b"fine")):
+            # As with Nagle's algorithm: not before the last piece is known to have come.
+            wait_until(lambda: told() >= number, f"the acknowledgement of piece {number}")
+            connection.sendall(part)
+        return True
+
+    with Upstream(pieces) as upstream, Colophon(upstream.address) as colophon:
+        calls = colophon.path / "calls"
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=setsockopt", "-o", str(calls), "-p", str(colophon.process.pid)])
+        try:
+            wait_until(lambda: re.search(r"TracerPid:\s+[1-9]", Path(f"/proc/{colophon.process.pid}/status").read_text()), "the tracer")
+            for _ in range(20):
+                assert colophon.get("/whole").rest == b"fine"
+            assert told() == 0, calls.read_text()
+            assert colophon.get("/pieces").rest == b"finefine"
+        finally:
+            tracer.terminate()
+            tracer.wait(PATIENCE)
+
+
 if __name__ == "__main__":
     run(globals())
