@@ -10,6 +10,11 @@ package enum DataDirectory {
     /// The machine's.
     package static let system = "/var/lib/colophon"
 
+    /// Whether the machine's is there, and whoever runs this may not look into it.
+    package static var isHidden: Bool {
+        (try? FileStatus.of(system)) ?? nil != nil && !Files.isDirectory(system, writable: false)
+    }
+
     /// The directory that was named, or else the machine's, where that may be used, or else the user's.
     package static func path(named: String?, for use: Use) -> String {
         if let named { return named }

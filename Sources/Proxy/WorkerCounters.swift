@@ -239,7 +239,7 @@ package final class WorkerControl: Sendable {
 
     /// True when this is news.
     @inline(__always)
-    func note(_ state: UpstreamState, ofUpstream index: Int) -> Bool {
+    package func note(_ state: UpstreamState, ofUpstream index: Int) -> Bool {
         guard states[index].value.load(ordering: .relaxed) != state.rawValue else { return false }
         states[index].value.store(state.rawValue, ordering: .relaxed)
         return true

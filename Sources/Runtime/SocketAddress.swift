@@ -59,7 +59,11 @@ package struct SocketAddress: Sendable {
         guard !text.hasPrefix("http://"), !text.hasPrefix("https://") else {
             throw Invalid(text: text, reason: "an address has no scheme: \(form)")
         }
-        guard let colon = text.lastIndex(of: ":") else { throw Invalid(text: text, reason: "it has no port: \(form)") }
+        guard let colon = text.lastIndex(of: ":") else {
+            let isPort = !text.isEmpty && text.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
+            throw Invalid(
+                text: text, reason: isPort ? "it has no host: write 127.0.0.1:\(text)" : "it has no port: \(form)")
+        }
         var host = String(text[..<colon])
         let port = String(text[text.index(after: colon)...])
         guard let number = UInt16(port), port.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else {

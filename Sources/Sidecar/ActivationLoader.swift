@@ -42,6 +42,8 @@ final class ActivationLoader: @unchecked Sendable {
         var problem: String?
         /// What the pointer named when the API activated something else: as long as it names that, it is not followed.
         var overridden: Pointed?
+        /// Whether its manifest was ever that of a pointer, `model_manifest.json`, in the directory that its path names.
+        var hadPointer = false
         /// What it named when it was last looked at; nil before.
         var pointed: Pointed?
         /// Whether the ledger is the problem.
@@ -253,7 +255,10 @@ final class ActivationLoader: @unchecked Sendable {
             let path = new.value(of: state.variant, in: new.manifest) ?? ""
             guard !path.hasSameBytes(as: state.path) else { continue }
             watches[index] = PointerWatch(path)
-            shared.withLock { $0[index].path = path }
+            shared.withLock {
+                $0[index].path = path
+                $0[index].hadPointer = false
+            }
         }
     }
 
@@ -329,6 +334,14 @@ final class ActivationLoader: @unchecked Sendable {
             if state.overridden == .unreadable { return nil }
             throw LoadFailure(error.description)
         }
+        // A directory names the newest of its manifests where it never had a pointer; a pointer that goes says nothing of which to take.
+        let isOfPointer = Paths.name(of: file.path).hasSameBytes(as: ManifestFile.pointerName)
+        if state.hadPointer, !isOfPointer, Files.isDirectory(state.path, writable: false) {
+            throw LoadFailure(
+                "\(Paths.join(state.path, ManifestFile.pointerName).onOneLine) is gone: put it back; the newest of the other manifests there is not taken in its place"
+            )
+        }
+        if isOfPointer { shared.withLock { $0[index].hadPointer = true } }
         watches[index].remember(file.path)
         let pointed = Pointed.manifest(file.manifest.digest)
         shared.withLock { $0[index].pointed = pointed }

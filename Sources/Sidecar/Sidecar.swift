@@ -38,6 +38,7 @@ package struct Sidecar: ~Copyable {
         let settings = configuration.settings
         try settings.check()
         let log = EventLog(format: settings.logFormat, level: settings.logLevel)
+        for caution in settings.cautions { log.write(.warn, "configuration", [("advice", .string(caution))]) }
         let supervisor = try Self.system { () throws(SystemError) in try Wake() }
         let workers = settings.workers ?? Threads.processors
         let connections = try Self.connections(settings, log)
@@ -243,6 +244,13 @@ package struct Sidecar: ~Copyable {
             }
         }
         logStart(admin: admin?.name)
+        // Whoever has started it with the model server down is told so before the first client is.
+        let (fleet, upstreams) = (fleet, report.proxy.upstreams.count)
+        _ = try Self.system { () throws(SystemError) in
+            try Threads.start("first-look", inBackground: true) {
+                for index in 0..<upstreams { _ = fleet.probe(index) }
+            }
+        }
         let isClean = supervise()
         loader.stop()
         workers.joinAll()

@@ -57,6 +57,9 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .kafka(let error) where error.description.hasPrefix(Self.properties):
             configuration.text(
                 SettingError(Self.properties, String(error.description.dropFirst(Self.properties.count))))
+        case .instance(.system(let error)) where configuration.settings.dataDirectory != nil:
+            configuration.text(
+                SettingError("data_dir", "cannot be used, and without one nothing is activated: \(error)"))
         default: description
         }
     }

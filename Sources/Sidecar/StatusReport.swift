@@ -78,7 +78,7 @@ struct StatusReport: Sendable {
         for (index, upstream) in proxy.upstreams.enumerated() {
             let isReached =
                 Clock.monotonic() < deadline
-                ? Probe.connects(to: upstream.addresses) : fleet.state(ofUpstream: index) != .unreachable
+                ? fleet.probe(index) : fleet.state(ofUpstream: index) != .unreachable
             check("upstream \(upstream.name)", isReached, isReached ? "reached" : "it accepts no connection")
         }
     }

@@ -181,6 +181,13 @@ final class WorkerFleet: Sendable {
 
     func state(ofUpstream index: Int) -> UpstreamState { control.state(ofUpstream: index) }
 
+    /// Whether an upstream takes a connection now; what is known of it follows. It may take a moment.
+    func probe(_ index: Int) -> Bool {
+        let isReached = Probe.connects(to: proxy.upstreams[index].addresses)
+        if control.note(isReached ? .reached : .unreachable, ofUpstream: index) { supervisor.signal() }
+        return isReached
+    }
+
     /// Whether the model server of a variant can no longer speak with the manifest before, by `attribution.settle`.
     func isSettled(_ state: ActivationLoader.State, _ proxy: ProxySettings) -> Bool {
         guard state.settlesByReconnecting else { return Clock.monotonic() >= state.settledAt }

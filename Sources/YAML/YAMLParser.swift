@@ -11,6 +11,8 @@ package struct YAMLParser {
     /// The document in `bytes`; nil when there is none.
     package static func parse(_ bytes: [UInt8]) throws(YAMLError) -> YAMLNode? {
         // Empty memory may have no address, which libyaml does not like.
+        // Some editors begin files with a mark that is no part of them.
+        let bytes = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes
         guard !bytes.isEmpty else { return nil }
         var parser = YAMLParser(events: Events(bytes))
         return try parser.document()
@@ -137,6 +139,39 @@ private final class Events {
         if tag != nil { throw YAMLError(place, "tags (!name) are not taken") }
     }
 
+    /// The mistakes that people make, in words that they know; nil for others.
+    private func mistake(at line: Int) -> YAMLError? {
+        let lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false)
+        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+        for number in [line, line - 1] where lines.indices.contains(number) {
+            if let tab = lines[number].prefix(while: isBlank).firstIndex(of: 0x09) {
+                let column = tab - lines[number].startIndex + 1
+                return YAMLError(
+                    YAMLPlace(line: number + 1, column: column),
+                    "a tab stands before the first word: indent with blanks")
+            }
+        }
+        func isContent(_ line: Slice<UnsafeMutableBufferPointer<UInt8>>) -> Bool {
+            line.first(where: { !isBlank($0) && $0 != 0x0D }).map { $0 != 0x23 } ?? false
+        }
+        if let first = lines.firstIndex(where: isContent), isBlank(lines[first][lines[first].startIndex]), line > first
+        {
+            return YAMLError(
+                YAMLPlace(line: first + 1, column: 1),
+                "the first key is indented: begin it at the margin, as all others")
+        }
+        for number in [line - 1, line] where lines.indices.contains(number) {
+            let text = lines[number].drop(while: isBlank)
+            guard let colon = text.firstIndex(of: 0x3A), colon + 1 < text.endIndex, text[colon + 1] != 0x20,
+                text[..<colon].allSatisfy({ $0 >= 0x61 && $0 <= 0x7A || $0 == 0x5F })
+            else { continue }
+            return YAMLError(
+                YAMLPlace(line: number + 1, column: colon - lines[number].startIndex + 2),
+                "a blank is missing behind the colon of \(String(decoding: text[..<colon], as: UTF8.self))")
+        }
+        return nil
+    }
+
     /// What libyaml says, and where it stopped.
     private func problem() -> YAMLError {
         let words = parser.problem.map { String(cString: $0) } ?? "this is no YAML"
@@ -147,6 +182,7 @@ private final class Events {
             return YAMLError(YAMLPlace(line: line, column: column + 1), words)
         }
         let mark = parser.problem_mark
+        if let mistake = mistake(at: Int(mark.line)) { return mistake }
         let context =
             parser.context.map { " \(String(cString: $0)) that begins in line \(parser.context_mark.line + 1)" } ?? ""
         return YAMLError(YAMLPlace(line: Int(mark.line) + 1, column: Int(mark.column) + 1), words + context)

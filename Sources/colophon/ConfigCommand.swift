@@ -53,6 +53,13 @@ extension Command {
         return try arguments.sources(flags, file: arguments.operands.first)
     }
 
+    /// A file to begin with has the defaults, whatever this shell has set.
+    private static func shownSources(_ arguments: Arguments) throws(CommandError) -> Configuration.Sources {
+        var sources = try sources(arguments)
+        if arguments.has("documented") { sources.environment = [] }
+        return sources
+    }
+
     private static func checkConfiguration(_ arguments: Arguments) throws(CommandError) -> ExitCode {
         let sources = try sources(arguments)
         var problems: [String] = []
@@ -62,11 +69,12 @@ extension Command {
             let configuration = try Configuration(sources)
             warnings = configuration.warnings
             given = configuration.given
-            do throws(SidecarError) {
-                try configuration.settings.check()
-                warnings += configuration.settings.unresolved
-            } catch { problems = [error.text(configuration)] }
-        } catch { problems = error.problems }
+            problems = configuration.settings.contradictions.map { $0.text(configuration) }
+            if problems.isEmpty { warnings += configuration.settings.unresolved }
+            warnings += configuration.settings.cautions
+        } catch {
+            problems = error.problems + ["what keys say of one another is looked at when each of them can be read"]
+        }
         if arguments.wantsJSON {
             let answer = JSONObject([
                 .init("ok", .bool(problems.isEmpty)), .init("problems", .array(problems.map(JSON.string))),
@@ -84,7 +92,7 @@ extension Command {
     }
 
     private static func showConfiguration(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        let configuration = try arguments.configuration(try sources(arguments))
+        let configuration = try arguments.configuration(try shownSources(arguments))
         if arguments.wantsJSON { return try Printer.print(configuration.json) }
         let output = Output()
         try CommandError.wrap { () throws(SystemError) in

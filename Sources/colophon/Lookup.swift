@@ -11,8 +11,10 @@ enum Lookup {
     /// The ledger, opened to read.
     static func ledger(_ arguments: Arguments, configured: String? = nil) throws(CommandError) -> Ledger {
         let directory = try arguments.dataDirectory(for: .lookUp, configured: configured)
-        let ledger = try CommandError.wrap { () throws(LedgerError) in
-            try Ledger.reading(directory, hashing: SHA256.hash)
+        let ledger: Ledger
+        do throws(LedgerError) { ledger = try Ledger.reading(directory, hashing: SHA256.hash) } catch {
+            guard case .missing(let path) = error else { throw CommandError(error) }
+            throw missing(path, arguments)
         }
         if ledger.isImmutableCopy {
             complain(
@@ -20,6 +22,19 @@ enum Lookup {
                     + "be written and its side files are missing")
         }
         return ledger
+    }
+
+    /// Where a ledger may be that was not looked into, and what does without one.
+    private static func missing(_ path: String, _ arguments: Arguments) -> CommandError {
+        var ways: [String] = []
+        if DataDirectory.isHidden {
+            ways.append("\(DataDirectory.system) is there, and you may not look into it: join the group that owns it")
+        }
+        let has = { (name: String) in arguments.command.options.contains { $0.name == name } }
+        if has("manifest") { ways.append("--manifest FILE takes one manifest for the active one, without any ledger") }
+        ways.append("--data-dir names its directory" + (has("config") ? ", --config the configuration that does" : ""))
+        ways.append("`colophon index add DIRECTORY` makes one, of manifests without activations")
+        return CommandError(.notFound, "there is no ledger at \(path.onOneLine): " + ways.joined(separator: "; "))
     }
 
     /// The index that the options name: files, or else the ledger.

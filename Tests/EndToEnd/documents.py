@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "proxy"))
 
-from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, run, wait_until  # noqa: E402
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.path.abspath(COLOPHON)
@@ -104,6 +104,46 @@ def test_paths_keys_metrics_and_files_that_are_named_are_there():
             assert flag in flags, f"{page.name} names {flag}"
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def shell_block(page, needle):
+    return next(text for _, text in blocks(ROOT / "docs" / page, "sh") if needle in text)
+
+
+def test_a_ledger_is_restored_as_it_is_told_even_after_a_crash():
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none") as colophon:
+        data, backup = colophon.path / "data", colophon.path / "backup"
+        backup.mkdir()
+
+        def do(needle):
+            text = shell_block("operating.md", needle).replace("/var/lib/colophon", str(data)).replace("/backup", str(backup))
+            subprocess.run(["sh", "-euc", text], check=True, timeout=PATIENCE)
+        do(".backup")
+        for number in range(2, 30):
+            place(colophon.pointer, manifest(f"m{number}"))
+            wait_until(lambda: colophon.get().one("X-Model-Version") == f"m{number}", "the activation")
+        colophon.process.kill()
+        colophon.process.wait()
+        do("rm -f")
+        shown = json.loads(run_quietly("history", "--json", "--data-dir", str(data)).stdout)["activations"]
+        assert [entry["model_version"] for entry in shown] == ["m1"], shown
+
+
+def test_dead_letters_are_posted_again_as_it_is_told():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-docs-") as directory:
+        out = Path(directory, "out")
+        with Colophon(upstream.address, "--logs-to", f"file:{out}") as colophon:
+            letters = colophon.path / "dead-letters.jsonl"
+            line = "2025-03-04T18:21:03Z,{},recommendation request /recommend/7, status 200, result: \u00e9 \"a\", 4 ms"
+            rows = [{"line": line.format(number), "origin": f"o{number}", "reason": "r"} for number in range(20_000)]
+            rows[5:5] = [{"line_hex": "fffe", "origin": "x", "reason": "r"},
+                          {"line": "the beginning", "piece": 0, "last": False, "origin": "y", "reason": "r"}]
+            letters.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            text = shell_block("operating.md", "dead-letters.jsonl").replace("127.0.0.1:9464", colophon.admin)
+            subprocess.run(["bash", "-euo", "pipefail", "-c", text], check=True, cwd=colophon.path, timeout=PATIENCE)
+            wait_until(lambda: out.exists() and out.read_text().count("\n") == 20_000, "the lines")
+        written = out.read_text().splitlines()
+        assert all(text.startswith(line.format(number)) for number, text in enumerate(written)), written[:3]
 
 
 def python_block(page, needle):

@@ -21,7 +21,8 @@ struct YAMLTests {
             ("a: 'it''s'", "{a: 'it's'}"), ("a: |\n  x\n  y\n", "{a: 'x\ny\n'}"), ("a: b # c", "{a: b}"),
             ("a: [b, {c: d}]", "{a: [b, {c: d}]}"), ("- a\n- b: c\n", "[a, {b: c}]"),
             ("a:\n  b:\n    c: d", "{a: {b: {c: d}}}"),
-            ("a: é", "{a: é}"), ("---\na: b\n...\n", "{a: b}"), ("\u{FEFF}a: b", "{a: b}"), ("a:", "{a: }"),
+            ("a: é", "{a: é}"), ("---\na: b\n...\n", "{a: b}"), ("\u{FEFF}a: b", "{a: b}"),
+            ("\u{FEFF}a: b\nc: d", "{a: b, c: d}"), ("a:", "{a: }"),
             ("{}", "{}"), ("a: ~", "{a: ~}"), ("a: b\r\nc: d\r\n", "{a: b, c: d}"),
         ])
     func reads(source: String, expected: String) throws {
@@ -39,7 +40,11 @@ struct YAMLTests {
         arguments: [
             ("a: b\na: c", 2, "it is already in line 1"), ("a: &x b\nc: *x", 1, "anchors"), ("c: *x", 1, "aliases"),
             ("a: !!str b", 1, "tags"), ("a: b\n---\nc: d", 2, "second document"), ("? [a]\n: b", 1, "plain word"),
-            ("a:\n\tb: c", 2, "cannot start any token"), ("a:\n  [b", 3, "flow sequence that begins in line 2"),
+            ("a:\n\tb: c", 2, "a tab stands before the first word"), ("a: 1\n \tb: c", 2, "a tab"),
+            (" a: 1\nb: 2\n", 1, "the first key is indented"), ("# c\n  a: 1\nb: 2\n", 2, "the first key is indented"),
+            ("a:1\nb: 2\n", 1, "a blank is missing behind the colon of a"),
+            ("a: 1\nb:2\nc: 3\n", 2, "a blank is missing behind the colon of b"),
+            ("a:\n  [b", 3, "flow sequence that begins in line 2"),
             ("a: b: c", 1, "mapping values"),
             ("a: \"b", 1, "quoted scalar"), ("x: 1\na: \u{0}", 2, "control characters"),
         ])

@@ -18,10 +18,15 @@ extension Configuration {
             section = path
             if isDocumented { rows += Self.comment(entry.key).map { (indent(path.count) + $0, "") } }
             var from = Self.words(entry.origin)
-            if isDocumented, case .usual = entry.origin { from = "" }
+            var name = indent(path.count) + (parts.last ?? "")
+            if isDocumented, case .usual = entry.origin {
+                from = ""
+                // What the machine decides where nobody does is not decided by whoever begins with this file.
+                if entry.key.isForMachine { name = "# " + name }
+            }
             // What is relative is so to where it was said, and that is not where this may be read.
             let shown = isDocumented ? entry.shown : entry.effective
-            rows += self.rows(of: shown, under: indent(path.count) + (parts.last ?? ""), from: from)
+            rows += self.rows(of: shown, under: name, from: from)
         }
         let width = min(56, rows.filter { !$0.from.isEmpty }.map(\.text.count).max() ?? 0)
         return rows.map { row in
@@ -162,7 +167,7 @@ extension Configuration.Entry {
 
     /// What is in use: where nobody says where the ledger is, the machine decides.
     var effective: SettingValue {
-        if case .usual = origin, key.name == "data_dir" { return .one(DataDirectory.path(named: nil, for: .change)) }
+        if case .usual = origin, key.isForMachine { return .one(DataDirectory.path(named: nil, for: .change)) }
         return key.rebased(shown, from: Paths.absolute("."))
     }
 

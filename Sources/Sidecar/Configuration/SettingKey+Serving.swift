@@ -23,7 +23,8 @@ extension SettingKey {
             initial: "artifacts/model_manifest.json", .text, shape: .variants, live: true, paths: .whole
         ) { settings, value throws(Unfit) in settings.manifest = try variants(value) },
         SettingKey(
-            "data_dir", "DIR", "where the ledger is, and what belongs to each instance",
+            "data_dir", "DIR",
+            "where the ledger is, and what belongs to each instance; the user's own (~/.local/share/colophon) where that of the machine cannot be written",
             initial: .one(DataDirectory.system), .text, paths: .whole
         ) { settings, value throws(Unfit) in settings.dataDirectory = value[0] },
         SettingKey("instance", "NAME", "this sidecar's name in the ledger", initial: "default", .text) {

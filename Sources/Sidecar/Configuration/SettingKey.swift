@@ -108,6 +108,9 @@ package struct SettingKey: Sendable {
     /// Whether its value must never be shown.
     package var isSecret: Bool { name == "admin.token" }
 
+    /// Whether its default is what the machine allows, and no value by itself.
+    var isForMachine: Bool { name == "data_dir" }
+
     /// What it is, with its default.
     package var help: String {
         guard !isSwitch, case .some(let first) = initial.texts.first, !first.isEmpty else { return about }

@@ -6,14 +6,38 @@ import Runtime
 /// What contradicts itself is refused here, before anything of the machine is looked at.
 extension SidecarSettings {
     package func check() throws(SidecarError) {
-        guard Instance.isName(instance) else { throw .instance(.name(instance)) }
-        try checkAddresses()
-        try checkVariants()
-        try checkRoute()
-        try checkHeads()
-        try checkAdmin()
-        try lines.refuseLost()
-        try lines.check(to: lines.destination(otherwise: .off))
+        if let first = contradictions.first { throw first }
+    }
+
+    /// Everything that contradicts itself.
+    package var contradictions: [SidecarError] {
+        var found: [SidecarError] = []
+        if !Instance.isName(instance) {
+            found.append(
+                .setting(
+                    SettingError(
+                        "instance",
+                        "\"\(instance.onOneLine)\" is no name: take up to 64 printable characters without spaces or slashes"
+                    )))
+        }
+        findAddresses(&found)
+        findVariants(&found)
+        findRoute(&found)
+        findHeads(&found)
+        findAdmin(&found)
+        do throws(SidecarError) { try lines.refuseLost() } catch { found.append(error) }
+        do throws(SidecarError) { try lines.check(to: lines.destination(otherwise: .off)) } catch {
+            found.append(error)
+        }
+        return found
+    }
+
+    /// What is allowed, and hardly what anybody wants.
+    package var cautions: [String] {
+        guard variants.count > 1, hasOneUpstream, case .pointer = attribution else { return [] }
+        return [
+            "nothing says which of \(variants.map(\.onOneLine).joined(separator: ", ")) has answered, so every response is unknown: set attribution.from to the response header that names it, or give each an upstream of its own and route.header"
+        ]
     }
 
     /// One server answers for all variants.
@@ -30,87 +54,106 @@ extension SidecarSettings {
     }
 
     /// Addresses that can be none.
-    private func checkAddresses() throws(SidecarError) {
+    private func findAddresses(_ found: inout [SidecarError]) {
         for (key, address) in upstream.map({ ("upstream", $0.value) }) + listen.map({ ("listen", $0) }) {
-            do { try SocketAddress.check(address) } catch { throw .address(key: key, error) }
+            do { try SocketAddress.check(address) } catch { found.append(.address(key: key, error)) }
         }
         for (index, address) in listen.enumerated() where !address.hasSuffix(":0") {
-            let others = listen[..<index] + [adminListen]
-            if others.contains(where: { $0.hasSameBytes(as: address) }) {
-                throw .setting(
-                    SettingError("listen", "names \(address.onOneLine), where something of its own listens already"))
+            func refuse(_ name: String, _ reason: String) { found.append(.setting(SettingError(name, reason))) }
+            if listen[..<index].contains(where: { $0.hasSameBytes(as: address) }) {
+                refuse("listen", "names \(address.onOneLine) twice")
+            }
+            if adminListen.hasSameBytes(as: address) {
+                refuse(
+                    "listen",
+                    "names \(address.onOneLine), which is that of the admin listener: change one (admin.listen)")
             }
             if upstream.contains(where: { $0.value.hasSameBytes(as: address) }) {
-                throw .setting(
-                    SettingError("upstream", "\(address.onOneLine) is where it listens itself: name the model server"))
+                refuse("upstream", "\(address.onOneLine) is where it listens itself: name the model server")
             }
         }
     }
 
-    private func checkVariants() throws(SidecarError) {
-        guard variants.count <= 200 else { throw .setting(SettingError("manifest", "names more than 200 variants")) }
-        for name in variants {
-            guard value(of: name, in: upstream) != nil else {
-                throw .setting(SettingError("upstream", "names none for the variant \(name.onOneLine)"))
-            }
-            guard value(of: name, in: manifest) != nil else {
-                throw .setting(SettingError("manifest", "names none for the variant \(name.onOneLine)"))
+    private func findVariants(_ found: inout [SidecarError]) {
+        guard variants.count <= 200 else {
+            return found.append(.setting(SettingError("manifest", "names more than 200 variants")))
+        }
+        for (key, map, other) in [("upstream", upstream, manifest), ("manifest", manifest, upstream)] {
+            for name in variants where value(of: name, in: map) == nil {
+                // One that only the other names may be the same one, spelled wrongly.
+                let surplus = map.map(\.variant).filter { own in !other.contains { $0.variant.hasSameBytes(as: own) } }
+                let hint = Spelling.nearest(to: name, among: surplus).map {
+                    " (it names \($0.onOneLine): is that the same?)"
+                }
+                found.append(.setting(SettingError(key, "names none for the variant \(name.onOneLine)\(hint ?? "")")))
             }
         }
     }
 
-    private func checkRoute() throws(SidecarError) {
+    private func findRoute(_ found: inout [SidecarError]) {
         let names = variants
         if names.count > 1, !hasOneUpstream, routeHeader.isEmpty {
-            throw .setting(
-                SettingError(
-                    "route.header", "is needed with several upstreams: name the request header that picks one"))
+            found.append(
+                .setting(
+                    SettingError(
+                        "route.header", "is needed with several upstreams: name the request header that picks one")))
         }
         if !routeDefault.isEmpty, !names.contains(where: { $0.hasSameBytes(as: routeDefault) }) {
-            throw .setting(
-                SettingError(
-                    "route.default",
-                    "names \(routeDefault.onOneLine), which is no variant: there are \(names.joined(separator: ", "))"))
+            found.append(
+                .setting(
+                    SettingError(
+                        "route.default",
+                        "names \(routeDefault.onOneLine), which is no variant: there are \(names.joined(separator: ", "))"
+                    )))
         }
         if ProxySettings.isOwn(routeHeader, headers) {
-            throw .setting(SettingError("route.header", "is a name of the stamp, which is removed from requests"))
+            found.append(
+                .setting(SettingError("route.header", "is a name of the stamp, which is removed from requests")))
         }
     }
 
-    private func checkHeads() throws(SidecarError) {
-        let written = [headers.version, headers.commit, headers.data, headers.manifest, headers.attribution]
-            .compactMap { $0?.lowercased() }
-        for (index, name) in written.enumerated() where written[..<index].contains(where: { $0.hasSameBytes(as: name) })
-        {
-            throw .setting(
-                SettingError(
-                    "stamp.version", "and other keys of stamp give \(name) to two headers: choose different names"))
+    private func findHeads(_ found: inout [SidecarError]) {
+        let written = [
+            ("stamp.version", headers.version), ("stamp.commit", headers.commit), ("stamp.data", headers.data),
+            ("stamp.manifest", headers.manifest), ("stamp.attribution", headers.attribution),
+        ].compactMap { key, name in name.map { (key: key, name: $0.lowercased()) } }
+        for (index, own) in written.enumerated() {
+            guard let other = written[..<index].first(where: { $0.name.hasSameBytes(as: own.name) }) else { continue }
+            found.append(
+                .setting(SettingError(own.key, "is \(own.name.onOneLine), as \(other.key) is: choose another name")))
         }
         if let connections, let workers, connections < workers {
-            throw .setting(
-                SettingError("limits.connections", "\(connections) is less than --workers \(workers): each needs one"))
+            found.append(
+                .setting(
+                    SettingError(
+                        "limits.connections", "\(connections) is less than --workers \(workers): each needs one")))
         }
-        guard limits.headBytes >= limits.fields * 4 else {
-            throw .setting(
-                SettingError(
-                    "limits.head_bytes", "is too small for \(limits.fields) fields: lower --limits-fields or raise it"))
+        if limits.headBytes < limits.fields * 4 {
+            found.append(
+                .setting(
+                    SettingError(
+                        "limits.head_bytes",
+                        "is too small for \(limits.fields) fields: lower --limits-fields or raise it")))
         }
     }
 
-    private func checkAdmin() throws(SidecarError) {
-        guard adminToken.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw .setting(
-                SettingError("admin.token", "takes printable characters without blanks: no header can carry others"))
+    private func findAdmin(_ found: inout [SidecarError]) {
+        if !adminToken.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) {
+            found.append(
+                .setting(
+                    SettingError("admin.token", "takes printable characters without blanks: no header can carry others")
+                ))
         }
         guard adminListen != "off", adminToken.isEmpty else { return }
-        let address: SocketAddress
-        do { address = try SocketAddress.resolve(adminListen)[0] } catch { throw .address(key: "admin.listen", error) }
-        guard address.isLoopback else {
-            throw .setting(
-                SettingError(
-                    "admin.listen",
-                    "\(adminListen.onOneLine) can be reached from elsewhere: set --admin-token, or listen on loopback"))
-        }
+        do throws(SocketAddress.Invalid) {
+            guard try !SocketAddress.resolve(adminListen)[0].isLoopback else { return }
+            found.append(
+                .setting(
+                    SettingError(
+                        "admin.listen",
+                        "\(adminListen.onOneLine) can be reached from elsewhere: set --admin-token, or listen on loopback"
+                    )))
+        } catch { found.append(.address(key: "admin.listen", error)) }
     }
 }
 

@@ -1,5 +1,6 @@
 """Starting, activating, draining, limits, the admin listener."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -43,7 +44,9 @@ def test_settles_when_the_upstream_was_restarted():
             place(colophon.pointer, manifest("m2"))
             colophon.event("activation", 2)
             colophon.get("/").assert_stamped("m2", "mixed")
-            upstream.connections[0].shutdown(socket.SHUT_RDWR)
+            for connection in upstream.connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
             wait_until(lambda: colophon.ask("/v1/status")[1]["upstream_connections"] == 0, "the pool is empty")
             colophon.get("/").assert_stamped("m2", "inferred")
 
@@ -578,6 +581,39 @@ def test_the_admin_listener():
             assert colophon.ask("/healthz")[0] == 200
         for connection in idle:
             connection.close()
+
+
+def test_a_pointer_that_goes_promotes_nothing():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        here = Path(directory)
+        (here / "manifests").mkdir()
+        place(here / "manifests" / "other.json", manifest("other"))
+        # Without a pointer the newest is meant.
+        with Colophon(upstream.address, "--attribution-settle", "none", version=None, manifest_args=["--manifest", directory]) as colophon:
+            colophon.get("/").assert_stamped("other")
+            place(here / "model_manifest.json", manifest("m1"))
+            wait_until(lambda: version(colophon) == "m1", "the pointer")
+            (here / "model_manifest.json").unlink()
+            wait_until(lambda: colophon.get("/").one("X-Model-Attribution") == "unknown", "the doubt")
+            colophon.get("/").assert_stamped("m1", "unknown")
+            assert "is gone: put it back" in colophon.ask("/v1/status")[1]["variants"][0]["problem"]
+            place(here / "model_manifest.json", manifest("m1"))
+            wait_until(lambda: colophon.get("/").one("X-Model-Attribution") == "inferred", "the pointer again")
+            assert len(colophon.events("activation")) == 2
+
+
+def test_what_cannot_be_told_apart_or_reached_is_said_at_the_start():
+    with tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory, socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        server.close()
+        for name in ("a", "b"):
+            place(Path(directory, f"{name}.json"), manifest(name))
+        arguments = ["--manifest", f"a={directory}/a.json", "--manifest", f"b={directory}/b.json"]
+        with Colophon(f"127.0.0.1:{port}", version=None, manifest_args=arguments) as colophon:
+            assert "nothing says which of a, b has answered" in colophon.event("configuration")["advice"]
+            assert colophon.event("upstream-unreachable")["address"] == f"127.0.0.1:{port}"
+        said = subprocess.run([COLOPHON, "config", "check", "--upstream", "127.0.0.1:1", *arguments], capture_output=True, text=True, timeout=PATIENCE)
+        assert said.returncode == 0 and "nothing says which of a, b has answered" in said.stderr, said
 
 
 def test_who_sends_in_small_pieces_is_told_at_once_that_they_have_come():
