@@ -17,7 +17,7 @@ struct DoubtTests {
     private static func instant(_ text: String) -> Instant { Instant(text) ?? Instant(microseconds: 0) }
 
     private static func attribution(_ line: String, _ index: KnownManifests, _ doubts: Doubts) -> Attribution {
-        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor(index, doubts: { doubts }))
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index, doubts: { doubts }))
         enricher.refresh()
         return enricher.enrich(Array(line.utf8).span).attribution
     }
@@ -158,12 +158,14 @@ struct DoubtTests {
                 variant: ["als", "pop", "nobody"][chance.draw(chance.percent(80) ? 2 : 3)],
                 milliseconds: chance.draw(90_000))
             let bytes = Array(text.utf8)
-            var fresh = LineEnricher(LineEnricher.Settings(), LineAttributor(index, doubts: { doubts }))
+            let attributor = LineAttributor(index, doubts: { doubts })
+            var fresh = LineEnricher(LineEnricher.Settings(), attributor)
             fresh.refresh()
             let expected = fresh.enrich(bytes.span)
             let found = remembering.enrich(bytes.span)
-            let same =
+            let same = withExtendedLifetime((attributor, one)) {
                 found.attribution == expected.attribution && found.addition.elementsEqual(expected.addition)
+            }
             #expect(same, "\(text)")
             if !same { return }
         }

@@ -25,7 +25,7 @@ struct LineTests {
         _ line: String, _ index: KnownManifests, settings: LineEnricher.Settings = .init(),
         attributing: LineAttributor.Settings = .init()
     ) -> (text: String, result: LineEnricher.Result) {
-        var enricher = LineEnricher(settings, LineAttributor(index, attributing))
+        var enricher = LineEnricher(settings, LineAttributor.kept(index, attributing))
         enricher.refresh()
         let bytes = Array(line.utf8)
         let result = enricher.enrich(bytes.span)
@@ -207,7 +207,7 @@ struct LineTests {
     @Test("a million lines ask the index a few times, not once each; those of unknown variants too")
     func remembers() throws {
         let index = try Self.index()
-        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor(index))
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index))
         let lines = ["als_model", "popgen_model", "third"].map {
             Array(Self.seed.replacing("als_model", with: $0).utf8)
         }
@@ -224,7 +224,7 @@ struct LineTests {
     func survivesLedger() throws {
         let index = try Self.index()
         index.isBroken = true
-        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor(index))
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index))
         let line = Array(Self.seed.utf8)
         let result = enricher.enrich(line.span)
         #expect(result.attribution == .unknown)
@@ -263,7 +263,7 @@ struct LineTests {
         for round in 0..<20_000 {
             settings.match = round % 2 == 0 ? .all : .recommendation
             settings.format = round % 5 == 0 ? LineFormat.allCases[round / 5 % 4] : nil
-            var enricher = LineEnricher(settings, LineAttributor(index))
+            var enricher = LineEnricher(settings, LineAttributor.kept(index))
             let line = Self.line(&chance)
             let result = enricher.enrich(line.span)
             let added = Array(result.addition)

@@ -34,7 +34,7 @@ struct RequestIDTests {
         let record = ExchangeRecord(
             manifest: manifest.flatMap { HexPrefix(String($0.digest.hex.prefix(12))) }, attribution: attribution,
             begin: try instant("2025-03-04T18:20:00Z"), end: try instant("2025-03-04T18:21:00Z"))
-        let attributor = LineAttributor(try LineTests.index(), records: Remembered(id, record))
+        let attributor = LineAttributor.kept(try LineTests.index(), records: Remembered(id, record))
         var enricher = LineEnricher(LineEnricher.Settings(), attributor)
         enricher.refresh()
         let stamp = time.map { ",\"ts\":\"\($0)\"" } ?? ""
@@ -84,7 +84,7 @@ struct RequestIDTests {
     @Test("many spellings of variants cost no question each")
     func cachesSpellings() throws {
         let index = try LineTests.index()
-        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor(index))
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index))
         enricher.refresh()
         for round in 0..<5000 {
             let line = LineTests.seed.replacing("als_model", with: "arm-\(round % 500)")
