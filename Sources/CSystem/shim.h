@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -24,6 +25,18 @@ static inline int colophon_open(const char *path, int flags, mode_t mode) { retu
 
 /* Room for more bytes in a pipe; fails on anything else. */
 static inline int colophon_pipe_size(int descriptor, int bytes) { return fcntl(descriptor, 1031 /* F_SETPIPE_SZ */, bytes); }
+
+/* How the kernel is to schedule this thread: as any other, with this niceness, in turns of so many nanoseconds where it knows of those (Linux 6.12). */
+static inline int colophon_schedule(int niceness, unsigned long long turn) {
+    struct {
+        unsigned int size, policy;
+        unsigned long long flags;
+        int nice;
+        unsigned int priority;
+        unsigned long long runtime, deadline, period;
+    } attributes = {.size = 48, .nice = niceness, .runtime = turn};
+    return (int)syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
 
 /* Columns of the terminal behind a descriptor; 0 when it is none. */
 static inline int colophon_terminal_columns(int descriptor) {

@@ -64,38 +64,55 @@ extension Threads {
         package consuming func join() { pthread_join(thread, nil) }
     }
 
+    /// How a thread stands to those that serve requests.
+    package enum Manner: Sendable {
+        case usual
+        /// It works as much as they do, in short turns: whoever has something to answer need not wait for a long one to end.
+        case brief
+        /// It stands back where others want the processor, too.
+        case standingBack
+    }
+
     private final class Body: Sendable {
         let name: String
-        let isInBackground: Bool
+        let manner: Manner
         let run: @Sendable () -> Void
 
-        init(name: String, isInBackground: Bool, run: @escaping @Sendable () -> Void) {
+        init(name: String, manner: Manner, run: @escaping @Sendable () -> Void) {
             self.name = name
-            self.isInBackground = isInBackground
+            self.manner = manner
             self.run = run
         }
     }
 
+    /// The shortest that Linux grants, in nanoseconds.
+    private static let shortTurn: UInt64 = 100_000
     private static let backgroundNiceness: Int32 = 10
 
-    /// Of nobody else than this thread, which is what Linux takes 0 for. Where that is forbidden, it runs like the others.
-    private static func standBack() {
-        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, backgroundNiceness)
+    /// Of nobody else than this thread, and of those that it starts. Where that is forbidden, or not known, it runs like the others.
+    private static func take(_ manner: Manner) {
+        switch manner {
+        case .usual: break
+        case .brief: _ = colophon_schedule(0, shortTurn)
+        case .standingBack:
+            guard colophon_schedule(backgroundNiceness, shortTurn) != 0 else { return }
+            _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, backgroundNiceness)
+        }
     }
 
-    /// Starts a thread. Its name, at most 15 bytes, is what `top -H` shows. One in the background stands back where others want the processor.
+    /// Starts a thread. Its name, at most 15 bytes, is what `top -H` shows.
     package static func start(
-        _ name: String, inBackground isInBackground: Bool = false, _ body: @escaping @Sendable () -> Void
+        _ name: String, _ manner: Manner = .usual, _ body: @escaping @Sendable () -> Void
     ) throws(SystemError) -> Handle {
         var thread = pthread_t()
-        let context = Unmanaged.passRetained(Body(name: name, isInBackground: isInBackground, run: body)).toOpaque()
+        let context = Unmanaged.passRetained(Body(name: name, manner: manner, run: body)).toOpaque()
         let code = pthread_create(
             &thread, nil,
             { context in
                 guard let context else { return nil }
                 let body = Unmanaged<Body>.fromOpaque(context).takeRetainedValue()
                 pthread_setname_np(pthread_self(), body.name)
-                if body.isInBackground { Threads.standBack() }
+                Threads.take(body.manner)
                 body.run()
                 return nil
             }, context)

@@ -35,7 +35,7 @@ extension ActivationLoader {
     ) -> Outcome {
         let result = Result<Outcome>()
         guard watches.count > 1, let done = try? Wake(),
-            (try? Threads.start("hashing") {
+            (try? Threads.start("hashing", .brief) {
                 result.value.withLock { $0 = body() }
                 done.signal()
             }) != nil

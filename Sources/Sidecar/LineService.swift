@@ -326,7 +326,7 @@ package final class LineService: @unchecked Sendable {
         onEnd: @escaping @Sendable () -> Void = {}
     ) throws(SidecarError) -> Threads.Handle {
         try system { () throws(SystemError) in
-            try Threads.start("lines") { [self] in
+            try Threads.start("lines", .brief) { [self] in
                 pipeline.run()
                 ended.store(true, ordering: .releasing)
                 onEnd()

@@ -229,7 +229,7 @@ package struct Sidecar: ~Copyable {
         let server = try makeServer(routes, answers, probes: probes)
         loader.attach(fleet.board)
         let loader = loader
-        let loading = try Self.system { () throws(SystemError) in try Threads.start("loader") { loader.run() } }
+        let loading = try Self.system { () throws(SystemError) in try Threads.start("loader", .brief) { loader.run() } }
         let workers = try fleet.start()
         let recording = try startRecorder()
         let delivering = try startLines()
@@ -239,7 +239,7 @@ package struct Sidecar: ~Copyable {
             // Not waited for: one may be looking through a large ledger, and changes nothing.
             for (name, one) in [("answers", answers), ("probes", probes)] {
                 _ = try Self.system { () throws(SystemError) in
-                    try Threads.start(name, inBackground: true) { one.run() }
+                    try Threads.start(name, .standingBack) { one.run() }
                 }
             }
         }
@@ -247,7 +247,7 @@ package struct Sidecar: ~Copyable {
         // Whoever has started it with the model server down is told so before the first client is.
         let (fleet, upstreams) = (fleet, report.proxy.upstreams.count)
         _ = try Self.system { () throws(SystemError) in
-            try Threads.start("first-look", inBackground: true) {
+            try Threads.start("first-look", .standingBack) {
                 for index in 0..<upstreams { _ = fleet.probe(index) }
             }
         }
@@ -313,14 +313,14 @@ package struct Sidecar: ~Copyable {
     private borrowing func startRecorder() throws(SidecarError) -> ThreadBox? {
         guard let recorder else { return nil }
         return ThreadBox(
-            try Self.system { () throws(SystemError) in try Threads.start("exchanges") { recorder.run() } })
+            try Self.system { () throws(SystemError) in try Threads.start("exchanges", .brief) { recorder.run() } })
     }
 
     private borrowing func startLines() throws(SidecarError) -> ThreadBox? {
         guard let lines else { return nil }
         // Nobody waits for it: it takes its time where no broker answers, and meanwhile lines go into the spool.
         _ = try Self.system { () throws(SystemError) in
-            try Threads.start("topic") { lines.watchTopic() }
+            try Threads.start("topic", .brief) { lines.watchTopic() }
         }
         let supervisor = supervisor
         return ThreadBox(try lines.start(onEnd: { supervisor.signal() }))
@@ -339,7 +339,7 @@ package struct Sidecar: ~Copyable {
     private static func serve(_ listener: ListenerBox, _ server: AdminServer) throws(SidecarError) -> ThreadBox {
         ThreadBox(
             try system { () throws(SystemError) in
-                try Threads.start("admin", inBackground: true) { listener.withListener { server.run(on: $0) } }
+                try Threads.start("admin", .standingBack) { listener.withListener { server.run(on: $0) } }
             })
     }
 

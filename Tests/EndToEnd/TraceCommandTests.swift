@@ -53,7 +53,7 @@ struct TraceCommandTests {
         #expect(activations?.first?.object?.text("until") == "2025-03-04T18:02:00Z")
         #expect(colophon.run("history", "--at", "2025-03-04T17:00Z").status == 4)
         #expect(colophon.run("history", "--variant", "other").status == 0)
-        let line = "2025-03-04T18:01:30Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, 9 ms"
+        let line = "2025-03-04T18:01:45Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, 9 ms"
         #expect(
             colophon.run("trace", line).output.hasPrefix(
                 "inferred: found by variant and time in the recommendation line"))
@@ -105,9 +105,12 @@ struct TraceCommandTests {
         #expect(found.output.contains("\(folder)/als-2.json"))
         let unknown = colophon.run("trace", "als-9", "--manifests", folder, environment: none)
         #expect(unknown.status == 4 && unknown.output.contains("the manifests below \(folder)"))
-        let line = "2025-03-04T18:01:30Z,1,recommendation request /r/1, status 200, result: a, 9 ms"
+        let line = "2025-03-04T18:21:30Z,1,recommendation request /r/1, status 200, result: a, 9 ms"
         let active = colophon.run("trace", line, "--manifest", folder + "/als-3.json", environment: none)
         #expect(active.output.hasPrefix("inferred: ") && active.output.contains("als-3"))
+        // Nothing was answered with it before it was trained.
+        let before = line.replacing("18:21:30", with: "18:01:30")
+        #expect(colophon.run("trace", before, "--manifest", folder + "/als-3.json", environment: none).status == 4)
         #expect(colophon.run("trace", line, "--manifests", folder, environment: none).status == 4)
     }
 

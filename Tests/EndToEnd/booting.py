@@ -78,7 +78,7 @@ class Debian:
     def boot(self):
         """Starts it with systemd, on this machine's network."""
         self.process = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "-D", str(self.root), "--boot", "--register=no", "--keep-unit", "--console=pipe"],
+            ["systemd-nspawn", "--quiet", "-D", str(self.root), "-M", self.directory.name.replace("_", "-"), "--boot", "--register=no", "--keep-unit", "--console=pipe"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
         def leader():
@@ -86,7 +86,15 @@ class Debian:
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
             return children and children[0]
         self.leader = wait_until(leader, "the first process")
-        wait_until(lambda: self.inside("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded"), "the boot")
+
+        def is_up():
+            self.state = self.inside("systemctl", "is-system-running", check=False)
+            return self.state.stdout.strip() in ("running", "degraded")
+        try:
+            wait_until(is_up, "the boot")
+        except AssertionError:
+            jobs = self.inside("systemctl", "list-jobs", "--no-pager", check=False)
+            raise AssertionError(f"it did not come up: {self.state.stdout}{self.state.stderr}{jobs.stdout}{jobs.stderr}") from None
 
     def inside(self, *command, check=True):
         return shell("nsenter", "-t", self.leader, "-m", "-u", "-i", "-p", "--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",

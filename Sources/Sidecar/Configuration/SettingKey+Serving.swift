@@ -24,7 +24,7 @@ extension SettingKey {
         ) { settings, value throws(Unfit) in settings.manifest = try variants(value) },
         SettingKey(
             "data_dir", "DIR",
-            "where the ledger is, and what belongs to each instance; the user's own (~/.local/share/colophon) where that of the machine cannot be written",
+            "where the ledger is; the user's own directory where the machine's cannot be written",
             initial: .one(DataDirectory.system), .text, paths: .whole
         ) { settings, value throws(Unfit) in settings.dataDirectory = value[0] },
         SettingKey("instance", "NAME", "this sidecar's name in the ledger", initial: "default", .text) {
