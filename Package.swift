@@ -48,7 +48,7 @@ let package = Package(
 
         .target(
             name: "Enrichment", dependencies: ["Provenance", "Runtime", "Kafka", "Checksum"], swiftSettings: strict),
-        .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime", "Telemetry"], swiftSettings: strict),
+        .target(name: "Admin", dependencies: ["Provenance", "HTTP", "Runtime"], swiftSettings: strict),
 
         // What `serve` runs: settings, start, supervision, end.
         .target(

@@ -1,5 +1,4 @@
 import Provenance
-import Telemetry
 
 /// What can be asked of the admin listener, and by whom. Pure: what is known of the world comes from the closures, which any thread
 /// may call.
@@ -17,13 +16,12 @@ package struct AdminRoutes: Sendable {
     private let currentToken: @Sendable () -> String
     /// Whether log lines are taken.
     private let takesLines: Bool
-    private let status: @Sendable () -> JSON
-    /// In the format of OpenMetrics.
-    private let metrics: @Sendable () -> [UInt8]
+    private let status: @Sendable () -> AdminResponse
+    private let metrics: @Sendable () -> AdminResponse
 
     package init(
-        token: @escaping @Sendable () -> String, takesLines: Bool = false, status: @escaping @Sendable () -> JSON,
-        metrics: @escaping @Sendable () -> [UInt8]
+        token: @escaping @Sendable () -> String, takesLines: Bool = false, status: @escaping @Sendable () -> AdminResponse,
+        metrics: @escaping @Sendable () -> AdminResponse
     ) {
         currentToken = token
         self.takesLines = takesLines
@@ -73,9 +71,8 @@ package struct AdminRoutes: Sendable {
     ) throws(AdminRefusal) -> Outcome {
         switch route.action {
         case .health: return .answer(.json(200, .object(JSONObject([.init("status", .string("ok"))]))))
-        case .status: return .answer(.json(200, status()))
-        case .metrics:
-            return .answer(AdminResponse(status: 200, contentType: MetricsPage.contentType, body: metrics()))
+        case .status: return .answer(status())
+        case .metrics: return .answer(metrics())
         case .document: return .answer(.json(200, OpenAPI.document))
         case .asks(let ask):
             return .question(try ask(AdminCall(captures: captures, parameters: try parameters(request, route))))

@@ -21,6 +21,7 @@ final class AdminAnswers: Sendable {
     private let report: StatusReport
     private let jobs = Mutex<[Job]>([])
     private let wake: Wake
+    private let readiness = FreshEnough<(isReady: Bool, report: JSON)>()
     private let isStopping = Atomic<Bool>(false)
 
     /// How many questions may wait.
@@ -49,11 +50,12 @@ final class AdminAnswers: Sendable {
     }
 
     func run() {
+        var kept: Ledger?
         while !isStopping.load(ordering: .acquiring) {
             _ = Readiness.wait([wake.number], milliseconds: -1)
             wake.clear()
             while let job = jobs.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) {
-                answer(job.question, job.reply)
+                answer(job.question, &kept, job.reply)
                 if isStopping.load(ordering: .acquiring) { break }
             }
         }
@@ -62,10 +64,20 @@ final class AdminAnswers: Sendable {
     private static let crowded = AdminResponse.problem(
         503, "too many questions wait already: ask again soon", fields: [("Retry-After", "1")])
 
-    private func answer(_ question: AdminQuestion, _ reply: @escaping Reply) {
+    /// The ledger, opened once: opening it for each question costs more than most questions, and disturbs the workers (mappings come and go).
+    /// It may have been put aside meanwhile, or another one in its place: then that one is asked.
+    private func opened(_ kept: inout Ledger?) throws(LedgerError) -> Ledger {
+        if let kept, kept.isInPlace { return kept }
+        kept = nil
+        let ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash)
+        kept = ledger
+        return ledger
+    }
+
+    private func answer(_ question: AdminQuestion, _ kept: inout Ledger?, _ reply: @escaping Reply) {
         switch question {
         case .readiness(let isBrief):
-            let (isReady, full) = report.readiness()
+            let (isReady, full) = readiness.value { report.readiness() }
             let brief = JSON.object(JSONObject([.init("ready", .bool(isReady))]))
             reply(.json(isReady ? 200 : 503, isBrief ? brief : full))
         case .reload: reload(reply)
@@ -77,13 +89,15 @@ final class AdminAnswers: Sendable {
                         422,
                         "variant must say for which it is to be active: there are \(variants.joined(separator: ", "))"))
             }
-            activate(manifest, variant, by: by, isSettled: isSettled, reply)
+            activate(manifest, variant, by: by, isSettled: isSettled, &kept, reply)
         case .manifests, .manifest, .difference, .trace, .history:
             do throws(LedgerError) {
-                // Opened for each question: it may have been put aside and brought back meanwhile.
-                let ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash)
-                reply(try look(question, ledger))
-            } catch { reply(Self.failure(error)) }
+                reply(try look(question, try opened(&kept)))
+            } catch {
+                // Whatever it was, the next question begins anew.
+                kept = nil
+                reply(Self.failure(error))
+            }
         }
     }
 
@@ -251,16 +265,19 @@ final class AdminAnswers: Sendable {
     }
 
     private func activate(
-        _ name: String, _ variant: String, by: String?, isSettled: Bool, _ reply: @escaping Reply
+        _ name: String, _ variant: String, by: String?, isSettled: Bool, _ kept: inout Ledger?,
+        _ reply: @escaping Reply
     ) {
         let manifest: Manifest
         do throws(LedgerError) {
-            let ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash)
-            switch try find(name, ledger) {
+            switch try find(name, try opened(&kept)) {
             case .failure(let problem): return reply(problem.response)
             case .success(let found): manifest = found
             }
-        } catch { return reply(Self.failure(error)) }
+        } catch {
+            kept = nil
+            return reply(Self.failure(error))
+        }
         let order = ActivationOrder(
             digest: manifest.digest, variant: variant, actor: by ?? "the API", isSettled: isSettled
         ) { outcome in

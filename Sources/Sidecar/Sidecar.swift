@@ -7,6 +7,7 @@ import Provenance
 import Proxy
 import Runtime
 import Synchronization
+import Telemetry
 
 /// The composition root: starts everything in order, waits for signals, and ends everything in order.
 package struct Sidecar: ~Copyable {
@@ -221,7 +222,10 @@ package struct Sidecar: ~Copyable {
         let report = report
         let routes = AdminRoutes(
             token: { [reloader] in reloader.settings.adminToken }, takesLines: posted != nil,
-            status: { report.status() }, metrics: { report.metrics() })
+            status: { [page = FreshEnough<AdminResponse>()] in page.value { .json(200, report.status()) } },
+            metrics: { [page = FreshEnough<AdminResponse>()] in
+                page.value { AdminResponse(status: 200, contentType: MetricsPage.contentType, body: report.metrics()) }
+            })
         let directory = dataDirectory
         let answers = try Self.system { () throws(SystemError) in try AdminAnswers(directory, report) }
         // Probes do not wait behind questions.

@@ -90,7 +90,7 @@ struct TidyTests {
         "Exchanges": ["Provenance", "Runtime", "Checksum", "CSystem", "Glibc", "Synchronization"],
         "Proxy": ["Provenance", "HTTP", "Runtime", "Exchanges", "Synchronization"],
         "Telemetry": [],
-        "Admin": ["Provenance", "HTTP", "Runtime", "Telemetry", "Synchronization"],
+        "Admin": ["Provenance", "HTTP", "Runtime", "Synchronization"],
         "Sidecar": [
             "Provenance", "Runtime", "Crypto", "Manifests", "Ledger", "Kafka", "Enrichment", "Exchanges", "Proxy",
             "Admin", "Trace", "YAML", "Telemetry", "Synchronization",
