@@ -20,7 +20,8 @@ package struct AdminRoutes: Sendable {
     private let metrics: @Sendable () -> AdminResponse
 
     package init(
-        token: @escaping @Sendable () -> String, takesLines: Bool = false, status: @escaping @Sendable () -> AdminResponse,
+        token: @escaping @Sendable () -> String, takesLines: Bool = false,
+        status: @escaping @Sendable () -> AdminResponse,
         metrics: @escaping @Sendable () -> AdminResponse
     ) {
         currentToken = token

@@ -1,8 +1,8 @@
 import Runtime
 import Synchronization
 
-/// Something that is made anew for whoever asks, unless it is asked for all the time: then what was made a moment ago does, so that asking
-/// without end costs little. Any thread may ask.
+/// Something that is made anew for whoever asks, unless it is asked for more than a hundred times a second: then what was made in the last
+/// hundredth does, so that asking without end costs little. Any thread may ask.
 final class FreshEnough<Value: Sendable>: Sendable {
     private struct State {
         var value: Value?
@@ -17,7 +17,7 @@ final class FreshEnough<Value: Sendable>: Sendable {
 
     private static var burst: Int64 { 20 }
     /// One more may be made after so many microseconds; and nothing that is older is given out again.
-    private static var interval: Int64 { 50_000 }
+    private static var interval: Int64 { 10_000 }
 
     init(clock: @escaping @Sendable () -> Int64 = Clock.monotonic) { self.clock = clock }
 

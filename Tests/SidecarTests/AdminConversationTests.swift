@@ -9,8 +9,9 @@ import Testing
 struct AdminConversationTests {
     private func routes(token: String = "", takesLines: Bool = true) -> AdminRoutes {
         AdminRoutes(
-            token: { token }, takesLines: takesLines, status: { .object(JSONObject([.init("a", .integer(1))])) },
-            metrics: { Array("# EOF\n".utf8) })
+            token: { token }, takesLines: takesLines,
+            status: { .json(200, .object(JSONObject([.init("a", .integer(1))]))) },
+            metrics: { AdminResponse(status: 200, contentType: "text/plain", body: Array("# EOF\n".utf8)) })
     }
 
     /// What comes of a request that arrives in pieces: what is handed over, and what is answered.

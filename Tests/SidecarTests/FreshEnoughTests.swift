@@ -22,15 +22,15 @@ struct FreshEnoughTests {
             return (now - value, made.withLock { $0 })
         }
         for number in 1...200 {
-            let (age, count) = ask(after: 100_000)
+            let (age, count) = ask(after: 10_000)
             #expect(age == 0 && count == number)
         }
         // A thousand a second, for ten seconds.
         var oldest: Int64 = 0
         let before = made.withLock { $0 }
         for _ in 0..<10_000 { oldest = max(oldest, ask(after: 1000).age) }
-        #expect(oldest < 50_000)
-        #expect(made.withLock { $0 } - before <= 20 + 10 * 20 + 1)
-        #expect(ask(after: 60_000).age == 0)
+        #expect(oldest < 10_000)
+        #expect(made.withLock { $0 } - before <= 20 + 10 * 100 + 1)
+        #expect(ask(after: 10_000).age == 0)
     }
 }
