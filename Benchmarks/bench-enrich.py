@@ -284,6 +284,10 @@ with measure.Scratch() as scratch:
         spool(scratch)
     if len(sys.argv) < 3 or sys.argv[2] == "kafka":
         kafka(scratch, path)
+    if sys.argv[2:] == ["proxy"]:
+        from cluster import Kafka
+        with Kafka() as broker:
+            proxy(scratch, broker)
     if sys.argv[2:] == ["daemons"]:
         from cluster import Kafka
         with Kafka() as broker:
