@@ -37,19 +37,20 @@ package struct AdminRoutes: Sendable {
             if let captures = route.captures(path) { found.append((route, captures)) }
         }
         // Probes carry no token; they tell nothing that a connection attempt would not.
-        let isAllowed = isAllowed(request.token)
+        let isOpen = found.contains { $0.route.isOpen }
+        let isAllowed = isOpen || isAllowed(request.token)
         if !isAllowed, found.contains(where: { $0.route.isOpenInBrief }),
             request.method == "GET" || request.method == "HEAD"
         {
             return .question(.readiness(inBrief: true))
         }
-        if !found.contains(where: { $0.route.isOpen }), !isAllowed {
+        if !isAllowed {
             return .answer(
                 .problem(
                     401, "send the header Authorization: Bearer with the token of admin.token",
                     fields: [("WWW-Authenticate", "Bearer")]))
         }
-        if !found.contains(where: { $0.route.isOpen }), let refusal = refusal(ofForeign: request) {
+        if !isOpen, let refusal = refusal(ofForeign: request) {
             return .answer(.problem(refusal.status, refusal.detail))
         }
         guard !found.isEmpty else {

@@ -40,6 +40,12 @@ package struct Doubts: Sendable, Equatable {
         }
     }
 
+    /// Until when that was so the last time.
+    func movedUntil(_ variant: String?) -> Instant? {
+        guard let variant else { return nil }
+        return moved.lazy.filter { $0.variant.hasSameBytes(as: variant) }.map(\.until).max()
+    }
+
     func wasMoving(_ variant: String?, at time: Instant, reach: Int64) -> Bool {
         guard let variant else { return false }
         return moved.contains { moved in

@@ -21,19 +21,22 @@ extension FileSource {
         warnOfCrowd()
     }
 
-    /// Lets each new file wait for those of the same log that are older.
+    /// Lets each new file wait for those of the same log that were followed before it, and for the next older one of those that are new too,
+    /// which waits for the others.
     private func line(up newcomers: [(file: FollowedFile, modified: Int64)]) {
-        for (file, modified) in newcomers {
-            for other in files where other !== file && other.file != nil && other.isKin(of: file) {
-                guard let also = newcomers.first(where: { $0.file === other }) else {
-                    file.follows(other)
-                    continue
-                }
-                // Of two that were written at the same time, the one with the longer name was rotated away.
-                let isOlder =
-                    also.modified == modified
-                    ? other.path.utf8.count > file.path.utf8.count : also.modified < modified
-                if isOlder { file.follows(other) }
+        guard !newcomers.isEmpty else { return }
+        let earlier = files.filter { file in file.file != nil && !newcomers.contains { $0.file === file } }
+        // The one whose name is the log's own is the newest, whoever still writes to the others.
+        let ordered = newcomers.map { newcomer in
+            (
+                file: newcomer.file, isOwn: !newcomers.contains { newcomer.file.isNamed(after: $0.file) },
+                modified: newcomer.modified, length: newcomer.file.path.utf8.count
+            )
+        }.sorted { ($0.isOwn ? 1 : 0, $0.modified, -$0.length) < ($1.isOwn ? 1 : 0, $1.modified, -$1.length) }
+        for (index, newcomer) in ordered.enumerated() {
+            for other in earlier where other.isKin(of: newcomer.file) { newcomer.file.follows(other) }
+            if let next = ordered[..<index].last(where: { $0.file.isKin(of: newcomer.file) }) {
+                newcomer.file.follows(next.file)
             }
         }
     }
@@ -66,12 +69,15 @@ extension FileSource {
     /// A file that no glob finds any more: rotated away, or removed.
     func lookAfter(_ file: FollowedFile, _ intake: LineIntake) {
         let directory = Paths.directory(of: file.path)
-        let place = disk.paths(in: directory).first { disk.state(of: $0)?.identity == file.mark.identity }
+        let others = disk.paths(in: directory)
+        let place = others?.first { disk.state(of: $0)?.identity == file.mark.identity }
+        // A directory that is empty, or cannot be looked into, may be one whose disk is not there: that says nothing of its files.
+        let isKnown = !(others ?? []).isEmpty
         if !file.isRotated {
             file.isRotated = true
             rotations += 1
         }
-        file.isUnlinked = place == nil && disk.isDirectory(directory)
+        file.isUnlinked = place == nil && (isKnown || file.isGone)
         // Once it is gone, what was read of it can be read nowhere again.
         if file.isUnlinked { intake.secure(owner: file.owner) }
         guard file.isFinished else { return }
@@ -79,7 +85,7 @@ extension FileSource {
             // A server may write to it until it reopens its log.
             file.path = place
             reconsider(file, state, intake)
-        } else if disk.isDirectory(directory) {
+        } else if isKnown {
             drop(file, intake)
         }
     }
@@ -178,9 +184,8 @@ extension FileSource {
     private func findRotated(_ seen: inout Set<FileStatus.Identity>, _ intake: LineIntake) {
         for checkpoint in remembered {
             let directory = Paths.directory(of: checkpoint.path)
-            let paths = disk.paths(in: directory)
             // A directory that is not there may come back, with everything in it.
-            if paths.isEmpty, !disk.isDirectory(directory) { continue }
+            guard let paths = disk.paths(in: directory), !paths.isEmpty else { continue }
             let place = paths.first { path in
                 guard let state = disk.state(of: path), state.identity == checkpoint.mark.identity else { return false }
                 guard let number = try? disk.open(path) else { return true }
@@ -218,7 +223,7 @@ extension FileSource {
     }
 
     private func drop(_ file: FollowedFile, _ intake: LineIntake) {
-        guard file.checkpointed >= file.position else { return }
+        guard file.checkpointed >= file.handedOn else { return }
         checkpoints.forget(file.generation)
         intake.returnOwner(file.owner)
         files.removeAll { $0 === file }

@@ -177,7 +177,10 @@ package final class FileSource: LineSource {
         case .full: isUnfinished = true
         case .atEnd: if isDone(file, now), !finish(file, intake) { isUnfinished = true }
         case .truncated(let lost): truncate(file, lost: lost, intake)
-        case .failed(let error): complain(file.path, error)
+        case .failed(let error):
+            complain(file.path, error)
+            // What comes after it does not wait for what may never be read.
+            file.lose()
         }
     }
 
@@ -197,6 +200,7 @@ package final class FileSource: LineSource {
 
     /// False while its last line finds no room.
     private func finish(_ file: FollowedFile, _ intake: LineIntake) -> Bool {
+        intake.refresh()
         let isTaken = file.finishLine(into: buffer) { line, position in
             intake.take(
                 line, source: file.source, owner: file.owner, position: position, isLastChance: file.isUnlinked)

@@ -4,9 +4,8 @@ import Runtime
 package protocol FollowedDisk: AnyObject {
     /// The paths that a glob matches.
     func paths(_ glob: String) -> [String]
-    /// The paths of everything in a directory.
-    func paths(in directory: String) -> [String]
-    func isDirectory(_ path: String) -> Bool
+    /// The paths of everything in a directory; nil when it cannot be looked into.
+    func paths(in directory: String) -> [String]?
     /// Which file a path leads to, and how large it is; nil when there is none.
     func state(of path: String) -> FollowedState?
     func state(of file: Int32) throws(SystemError) -> FollowedState
@@ -23,8 +22,11 @@ package struct FollowedState: Sendable {
     package let size: Int64
     /// When it was last written to, in nanoseconds.
     package let modified: Int64
+    /// Whether any name leads to it.
+    package let isLinked: Bool
 
-    package init(identity: FileStatus.Identity, size: Int64, modified: Int64) {
+    package init(identity: FileStatus.Identity, size: Int64, modified: Int64, isLinked: Bool) {
+        self.isLinked = isLinked
         self.identity = identity
         self.size = size
         self.modified = modified
@@ -44,20 +46,22 @@ package final class LocalDisk: FollowedDisk {
         }
     }
 
-    package func paths(in directory: String) -> [String] {
-        ((try? Files.names(in: directory)) ?? []).map { Paths.join(directory, $0) }
+    package func paths(in directory: String) -> [String]? {
+        (try? Files.names(in: directory))?.map { Paths.join(directory, $0) }
     }
-
-    package func isDirectory(_ path: String) -> Bool { Files.isDirectory(path, writable: false) }
 
     package func state(of path: String) -> FollowedState? {
         guard let status = try? FileStatus.of(path), status.isRegular else { return nil }
-        return FollowedState(identity: status.identity, size: status.size, modified: status.modification.time)
+        return FollowedState(
+            identity: status.identity, size: status.size, modified: status.modification.time,
+            isLinked: status.isLinked)
     }
 
     package func state(of file: Int32) throws(SystemError) -> FollowedState {
         let status = try RawFile.status(of: file, "a followed file")
-        return FollowedState(identity: status.identity, size: status.size, modified: status.modification.time)
+        return FollowedState(
+            identity: status.identity, size: status.size, modified: status.modification.time,
+            isLinked: status.isLinked)
     }
 
     package func open(_ path: String) throws(SystemError) -> Int32 { try RawFile.open(path, .read) }

@@ -78,6 +78,9 @@ final class FollowedFile {
 
     func follows(_ file: FollowedFile) { predecessors.append((file, file.ends)) }
 
+    /// Nobody waits for it any longer than now: it could not be read.
+    func lose() { ends += 1 }
+
     /// Whether lines that come before its own are still to be read: those of a predecessor whose end was not reached since they met.
     func mustWait() -> Bool {
         predecessors.removeAll { $0.file.file == nil || $0.file.ends > $0.ends }
@@ -101,6 +104,19 @@ final class FollowedFile {
         if stem(left).elementsEqual(stem(right)) { return true }
         let (short, long) = left.count <= right.count ? (left, right) : (right, left)
         return long.starts(with: short) && isSeparator(long.dropFirst(short.count).first)
+    }
+
+    /// Whether its name is that of the other, and something that rotation put behind it.
+    func isNamed(after other: FollowedFile) -> Bool {
+        let (own, shorter) = (path.utf8, other.path.utf8)
+        return own.count > shorter.count && own.starts(with: shorter)
+            && Self.isSeparator(own.dropFirst(shorter.count).first)
+    }
+
+    /// Whether no name leads to it any more, as far as its disk can say.
+    var isGone: Bool {
+        guard let file, let state = try? disk.state(of: file) else { return false }
+        return !state.isLinked
     }
 
     /// A name without the numbers that rotation puts behind it.
@@ -268,6 +284,11 @@ final class FollowedFile {
         if let file { disk.close(file) }
         file = nil
         isFinished = true
+        // What was begun of a line that is too long has no end any more: all of it is among the dead letters.
+        if piece != nil {
+            piece = nil
+            isAfterPart = true
+        }
     }
 
     /// It has grown again.

@@ -335,13 +335,13 @@ package final class LineAttributor {
 
     private func remember(_ live: Live, _ stamp: LineStamp) {
         // While nobody knows what a server speaks with, each line is looked at by itself.
-        guard doubtsNow.moving.isEmpty, doubtsNow.settling.isEmpty, doubtsNow.moved.isEmpty,
-            live.name.count <= Self.longestLatestName
+        guard doubtsNow.moving.isEmpty, doubtsNow.settling.isEmpty, live.name.count <= Self.longestLatestName
         else {
             return
         }
         latest = Latest(
-            from: live.from.microseconds, until: live.doubtedFrom?.microseconds ?? .max,
+            from: max(live.from, doubtsNow.movedUntil(live.variant) ?? live.from).microseconds,
+            until: live.doubtedFrom?.microseconds ?? .max,
             settledAt: settledAt(live).microseconds, nameCount: live.name.count)
         (latestStamp, latestHeld) = (stamp, HeldStamp(stamp))
         latestName.copyBytes(from: live.name)
@@ -388,6 +388,8 @@ package final class LineAttributor {
         }
         guard let time = facts.time else { return .inferred }
         let reach = settings.skew + facts.duration
+        // The weaker word first: in the middle of such a time it was neither this one nor the one before, perhaps.
+        if doubtsNow.wasMoving(live.variant, at: time, reach: 0) { return .unknown }
         if time.microseconds &- live.from.microseconds <= reach || time <= settledAt(live) { return .mixed }
         if let until = live.doubtedFrom, until.microseconds &- time.microseconds <= reach { return .mixed }
         return doubtsNow.wasMoving(live.variant, at: time, reach: reach) ? .unknown : .inferred

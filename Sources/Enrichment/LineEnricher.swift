@@ -36,6 +36,8 @@ package struct LineEnricher: ~Copyable {
         package let attribution: Attribution
         /// Whether the comma that the addition begins with is left out.
         let isFirstMember: Bool
+        /// Whether the word for how sure it is may stand in the text.
+        var isWordShown = true
         package let key: Range<Int>?
         package let time: Instant?
         package let requestID: Range<Int>?
@@ -45,7 +47,7 @@ package struct LineEnricher: ~Copyable {
         /// What is added, until the next line.
         package var addition: UnsafeRawBufferPointer {
             guard kind == .enriched else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-            let whole = held.addition(format, attribution)
+            let whole = held.addition(format, isWordShown || attribution >= .inferred ? attribution : .inferred)
             return isFirstMember ? UnsafeRawBufferPointer(rebasing: whole[1...]) : whole
         }
     }
@@ -105,8 +107,8 @@ package struct LineEnricher: ~Copyable {
         counters.count(kind, attribution, bytes: line.count)
         return Result(
             kind: kind, format: facts.format, place: facts.end, held: verdict.held, attribution: attribution,
-            isFirstMember: facts.isEmptyObject, key: facts.key.map(\.range), time: facts.time,
-            requestID: facts.requestID.map(\.range))
+            isFirstMember: facts.isEmptyObject, isWordShown: !facts.hasForeignAttribution, key: facts.key.map(\.range),
+            time: facts.time, requestID: facts.requestID.map(\.range))
     }
 
     /// What is made of a line whose manifest is known already, by the beginning of its digest; nil for none.

@@ -230,7 +230,7 @@ package final class LineIntake {
         _ line: Span<UInt8>, source: UInt32, owner: Int, position: Int64, isLastChance: Bool = false
     ) -> Bool {
         // A file that is gone can be read only as long as it is open here.
-        switch isLastChance && fileMode == .direct ? .spool : fileMode {
+        switch isLastChance ? .spool : fileMode {
         case .wait: return false
         case .direct: return deliver(line, source: source, owner: owner, position: position)
         case .spool:

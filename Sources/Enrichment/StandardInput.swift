@@ -63,6 +63,7 @@ package final class StandardInput: LineSource {
 
     private func finish(_ intake: LineIntake) {
         isAtEnd = true
+        intake.refresh()
         cutter.finish { piece, line in intake.take(piece, line, from: self) }
     }
 

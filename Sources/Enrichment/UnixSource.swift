@@ -111,6 +111,7 @@ package final class UnixSource: LineSource {
                     intake.take(piece, line, from: self, stream: box)
                 }
             } else {
+                intake.refresh()
                 box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
                 RawFile.close(number)
                 connections[number] = nil
@@ -122,6 +123,7 @@ package final class UnixSource: LineSource {
     package func stop(_ intake: LineIntake) {
         // What the kernel has taken for us already is ours.
         if listener.isDatagram { return pullDatagrams(intake, most: Self.mostAtEnd) }
+        intake.refresh()
         for box in connections.values {
             box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
         }

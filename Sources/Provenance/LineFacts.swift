@@ -93,6 +93,8 @@ package struct LineFacts: Sendable {
     package var cannotBeAddedTo = false
     /// Whether what is added to this object stands alone in it.
     package var isEmptyObject = false
+    /// Whether it has an attribution of somebody else's, beside which a second one would be read in its place.
+    package var hasForeignAttribution = false
     /// Whether a provenance field stands twice or is no text, so that it says nothing.
     package var isRepeated = false
     /// A bit for each known field that stands in the line, and for each that has a value there.
@@ -132,6 +134,7 @@ package struct LineFacts: Sendable {
         guard let field = KnownField(bytes, name) else { return nil }
         // Other people have attributions too, but not at the end of a line, behind what Colophon adds.
         if case .attribution = field, value.spelling != .percent, Attribution(rawValue: value.text(bytes)) == nil {
+            hasForeignAttribution = true
             return nil
         }
         note(field)
@@ -149,7 +152,11 @@ package struct LineFacts: Sendable {
 
     /// Takes a member that is no text: null is as good as absent, but it stands there; anything else says nothing.
     mutating func takeNoText(_ name: Range<Int>, isNull: Bool, _ bytes: Span<UInt8>) {
-        guard let field = KnownField(bytes, name), field != .attribution else { return }
+        guard let field = KnownField(bytes, name) else { return }
+        guard field != .attribution else {
+            hasForeignAttribution = hasForeignAttribution || !isNull
+            return
+        }
         note(field)
         if !isNull { isRepeated = true }
     }

@@ -89,6 +89,8 @@ package struct FileStatus: Sendable {
     package let isRegular: Bool
     package let isDirectory: Bool
     package let size: Int64
+    /// Whether any name leads to it.
+    package let isLinked: Bool
     package let modification: Modification
     /// Which file it is, whatever its name and contents.
     package let identity: Identity
@@ -130,6 +132,7 @@ package struct FileStatus: Sendable {
     }
 
     init(_ status: stat) {
+        isLinked = status.st_nlink > 0
         modification = Modification(status)
         identity = Identity(status)
         isRegular = status.st_mode & S_IFMT == S_IFREG

@@ -137,7 +137,8 @@ package enum Files {
     /// How much room the disk of `path` has for this process; nil when that cannot be found out.
     package static func freeBytes(_ path: String) -> Int64? {
         var status = statfs()
-        guard statfs(path, &status) == 0 else { return nil }
+        // Some file systems do not count.
+        guard statfs(path, &status) == 0, status.f_blocks > 0 else { return nil }
         let blocks = geteuid() == 0 ? status.f_bfree : status.f_bavail
         return Int64(clamping: blocks).multipliedReportingOverflow(by: Int64(status.f_bsize)).partialValue
     }

@@ -52,6 +52,12 @@ package final class HandoverRing: @unchecked Sendable {
         if isOurs {
             generation = String(decoding: UnsafeRawBufferPointer(start: base + 16, count: 26), as: UTF8.self)
         } else {
+            // Entries of another make, which cannot be read.
+            if !isNew, base.load(as: UInt64.self) != 0 {
+                let left =
+                    base.load(fromByteOffset: 192, as: UInt64.self) &- base.load(fromByteOffset: 128, as: UInt64.self)
+                discarded = left <= UInt64(capacity) ? Int(left) : capacity
+            }
             do { generation = try newGeneration() } catch {
                 munmap(base, Self.headSize + 2 * capacity)
                 throw error

@@ -88,15 +88,19 @@ extension Threads {
     /// The shortest that Linux grants, in nanoseconds.
     private static let shortTurn: UInt64 = 100_000
     private static let backgroundNiceness: Int32 = 10
+    private static let mostNice: Int32 = 19
 
-    /// Of nobody else than this thread, and of those that it starts. Where that is forbidden, or not known, it runs like the others.
+    /// Of nobody else than this thread, which is what Linux takes 0 for, and of those that it starts. Where that is forbidden, or not known, it
+    /// runs like the others.
     private static func take(_ manner: Manner) {
+        let thread = __priority_which_t(PRIO_PROCESS.rawValue)
+        let own = getpriority(thread, 0)
         switch manner {
         case .usual: break
-        case .brief: _ = colophon_schedule(0, shortTurn)
+        case .brief: _ = colophon_schedule(own, shortTurn)
         case .standingBack:
-            guard colophon_schedule(backgroundNiceness, shortTurn) != 0 else { return }
-            _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, backgroundNiceness)
+            let niceness = min(own + backgroundNiceness, mostNice)
+            if colophon_schedule(niceness, shortTurn) != 0 { _ = setpriority(thread, 0, niceness) }
         }
     }
 

@@ -38,7 +38,9 @@ extension ActivationLoader {
         /// Notes that it is current now, or no longer. Before anybody saw that a pointer has changed, as much as a look at it takes to come
         /// round may have passed.
         mutating func noteDoubt(from wasCurrent: Bool, now: Instant, poll: Int64) {
-            if wasCurrent, !isCurrent, doubtedSince == nil { doubtedSince = now.advanced(by: -poll) }
+            if !isCurrent, doubtedSince == nil, wasCurrent || problem != nil || overridden != nil {
+                doubtedSince = wasCurrent ? now.advanced(by: -poll) : now
+            }
             guard isCurrent, let since = doubtedSince else { return }
             doubtedSince = nil
             if doubted.count >= Self.mostDoubted { doubted.removeFirst() }

@@ -71,6 +71,8 @@ final class ActivationLoader: @unchecked Sendable {
         var cause: Cause?
         /// Those who want to know what came of it.
         var whenLooked: [Reloader.WhenLooked] = []
+        /// Nobody will take anything any more.
+        var hasEnded = false
     }
 
     init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog) throws(SystemError) {
@@ -133,6 +135,7 @@ final class ActivationLoader: @unchecked Sendable {
 
     /// Waits for changes and loads them, until `stop`.
     func run() {
+        defer { refuseRest() }
         do { watch = try FileWatch() } catch {
             // Looking from time to time is enough, only later.
             log.write(.warn, "watch-failed", [("reason", .string(error.description))])
@@ -163,25 +166,48 @@ final class ActivationLoader: @unchecked Sendable {
         wake.signal()
     }
 
+    /// Whoever waits for an answer when it all ends gets one.
+    private func refuseRest() {
+        let rest = orders.withLock { orders in
+            defer {
+                orders = Orders()
+                orders.hasEnded = true
+            }
+            return orders
+        }
+        for tell in rest.whenLooked { tell([]) }
+        for order in rest.activations { order.reply(Self.ending) }
+    }
+
+    private static let ending = ActivationOrder.Outcome.refused(
+        reason: "the sidecar is ending: nothing is activated any more", isOfLedger: true)
+
     /// Has the pointers looked at, by these settings. Any thread may ask.
     func reload(_ settings: SidecarSettings, cause: Cause, whenLooked: Reloader.WhenLooked?) {
-        orders.withLock {
-            $0.settings = settings
-            $0.cause = cause
-            if let whenLooked { $0.whenLooked.append(whenLooked) }
+        let isTaken = orders.withLock { orders in
+            guard !orders.hasEnded else { return false }
+            orders.settings = settings
+            orders.cause = cause
+            if let whenLooked { orders.whenLooked.append(whenLooked) }
+            return true
+        }
+        guard isTaken else {
+            whenLooked?([])
+            return
         }
         wake.signal()
     }
 
     /// Has a manifest activated, and answers when that is done or refused. False when too many wait already. Any thread may ask.
     func take(_ order: ActivationOrder) -> Bool {
-        let isTaken = orders.withLock { orders in
-            guard orders.activations.count < Self.orderLimit else { return false }
+        let (isTaken, hasEnded) = orders.withLock { orders in
+            guard !orders.hasEnded, orders.activations.count < Self.orderLimit else { return (false, orders.hasEnded) }
             orders.activations.append(order)
-            return true
+            return (true, false)
         }
         if isTaken { wake.signal() }
-        return isTaken
+        if hasEnded { order.reply(Self.ending) }
+        return isTaken || hasEnded
     }
 
     private static let orderLimit = 8

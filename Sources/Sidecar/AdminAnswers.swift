@@ -230,6 +230,9 @@ final class AdminAnswers: Sendable {
     /// Answered when the pointers have been looked at: then it is known what came of it.
     private func reload(_ reply: @escaping Reply) {
         report.reloader.reload(cause: .reload) { outcome, states in
+            guard !states.isEmpty else {
+                return reply(.problem(503, "the sidecar is ending: no pointer is looked at any more"))
+            }
             let variants = JSONObject.Member(
                 "variants",
                 .array(
@@ -247,7 +250,11 @@ final class AdminAnswers: Sendable {
                     .init("changed", .array(changed.map(JSON.string))),
                     .init("need_restart", .array(needRestart.map(JSON.string))), variants,
                 ]
-                guard let failed = states.first(where: { $0.problem != nil }), let problem = failed.problem else {
+                let isOptional = self.report.settings.manifestOptional
+                guard
+                    let failed = states.first(where: { $0.problem != nil && !(isOptional && $0.manifest == nil) }),
+                    let problem = failed.problem
+                else {
                     return reply(.json(200, .object(JSONObject(more))))
                 }
                 reply(

@@ -22,6 +22,9 @@ final class Reloader: Sendable {
     }
 
     private let sources: Configuration.Sources
+    /// Held for as long as one takes: files and names are looked at, which may take its time.
+    private let turn = Mutex<Void>(())
+    /// Held for moments only: whoever asks for the token must not wait for a disk.
     private let state: Mutex<State>
     private let log: EventLog
     typealias WhenLooked = @Sendable ([ActivationLoader.State]) -> Void
@@ -50,11 +53,11 @@ final class Reloader: Sendable {
         cause: ActivationLoader.Cause, whenLooked: (@Sendable (Outcome, [ActivationLoader.State]) -> Void)? = nil
     ) {
         // One after the other: what was loaded last is what everybody ends up with.
-        let outcome = state.withLock { state -> Outcome in
-            let outcome = load(&state)
+        let outcome = turn.withLock { _ -> Outcome in
+            let outcome = load()
             var tell: WhenLooked?
             if let whenLooked { tell = { whenLooked(outcome, $0) } }
-            adopt(state.configuration.settings, cause, tell)
+            adopt(settings, cause, tell)
             return outcome
         }
         switch outcome {
@@ -80,14 +83,16 @@ final class Reloader: Sendable {
         }
     }
 
-    private func load(_ state: inout State) -> Outcome {
+    private func load() -> Outcome {
         func refuse(_ problems: [String]) -> Outcome {
-            state.failures += 1
-            state.problem = problems.first
+            state.withLock { state in
+                state.failures += 1
+                state.problem = problems.first
+            }
             return .refused(problems)
         }
         do throws(ConfigurationError) {
-            let before = state.configuration
+            let before = state.withLock { $0.configuration }
             let new = try Configuration(sources)
             let changes = new.changes(since: before)
             let live = changes.filter { $0.isLive && Self.canChange($0, from: before.settings, to: new.settings) }
@@ -99,10 +104,12 @@ final class Reloader: Sendable {
             let unreadable = Self.unreadablePointers(of: merged, since: before)
             guard unreadable.isEmpty else { return refuse(unreadable) }
             let rest = changes.filter { key in !live.contains { $0.name == key.name } }
-            state.configuration = merged
-            state.needRestart = rest.map(\.name)
-            state.problem = nil
-            state.successes += 1
+            state.withLock { state in
+                state.configuration = merged
+                state.needRestart = rest.map(\.name)
+                state.problem = nil
+                state.successes += 1
+            }
             return .loaded(changed: live.map(\.name), needRestart: rest.map(\.name))
         } catch { return refuse(error.problems) }
     }

@@ -357,7 +357,7 @@ package struct Sidecar: ~Copyable {
             if ready[1] { supervisor.clear() }
             while let signal = signals.next() {
                 switch signal {
-                case .hangup: reloader.reload(cause: .signal)
+                case .hangup: reloadAside()
                 case .terminate:
                     // Asked a second time, it ends at once; but not by the echo of the first, which some tools send along.
                     if let drainingSince {
@@ -379,6 +379,14 @@ package struct Sidecar: ~Copyable {
             fleet.logNews(log)
             if fleet.hasEnded { return true }
             if let drainUntil, Clock.monotonic() >= drainUntil { return fleet.stop() }
+        }
+    }
+
+    /// On a thread of its own: a disk that does not answer must not keep the end from coming.
+    private borrowing func reloadAside() {
+        let reloader = reloader
+        if (try? Threads.start("reload", .brief) { reloader.reload(cause: .signal) }) == nil {
+            reloader.reload(cause: .signal)
         }
     }
 

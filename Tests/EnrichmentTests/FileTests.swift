@@ -39,8 +39,6 @@ private final class SimulatedFiles: FollowedDisk {
         return moment
     }
 
-    func isDirectory(_ path: String) -> Bool { path == "/logs" }
-
     func create(_ name: String) {
         // A file system gives the inode of a removed file to the next one.
         if let inode = freeInodes.popLast() {
@@ -71,12 +69,12 @@ private final class SimulatedFiles: FollowedDisk {
     func closeAll() { open.removeAll() }
 
     func paths(_ glob: String) -> [String] { names.keys.filter { $0.hasPrefix("/logs/app") }.sorted() }
-    func paths(in directory: String) -> [String] { directory == "/logs" ? names.keys.sorted() : [] }
+    func paths(in directory: String) -> [String]? { directory == "/logs" ? names.keys.sorted() : [] }
 
     private func state(_ file: File) -> FollowedState {
         FollowedState(
             identity: FileStatus.Identity(device: 1, inode: file.inode), size: Int64(file.bytes.count),
-            modified: file.modified)
+            modified: file.modified, isLinked: names.values.contains { $0 === file })
     }
 
     func state(of path: String) -> FollowedState? { names[path].map(state) }
