@@ -9,11 +9,14 @@ import Telemetry
 /// What `/metrics` says. `docs/metrics.md` lists it all, and a test compares the two.
 extension StatusReport {
     func metrics() -> [UInt8] {
+        // Before anything of it is written, which takes long enough for hundreds of requests: what stands on one page is to be of one moment.
+        let counted = Counted(
+            variants: proxy.variants.indices.map(fleet.ofVariant), overhead: fleet.overhead, totals: fleet.totals)
         var page = MetricsPage()
         addProcess(&page)
-        addProxy(&page)
-        addAnswers(&page)
-        addUpstreams(&page)
+        addProxy(counted.totals, &page)
+        addAnswers(counted, &page)
+        addUpstreams(counted.totals, &page)
         addManifests(&page)
         if let lines { addLines(lines.pipeline.status.figures, &page) }
         if let exchanges {
@@ -45,8 +48,14 @@ extension StatusReport {
         page.add(process.threads)
     }
 
-    private func addProxy(_ page: inout MetricsPage) {
-        let totals = fleet.totals
+    /// What the workers have counted.
+    private struct Counted {
+        let variants: [WorkerCounters.OfVariant]
+        let overhead: Durations
+        let totals: WorkerFleet.Totals
+    }
+
+    private func addProxy(_ totals: WorkerFleet.Totals, _ page: inout MetricsPage) {
         func counter(_ name: String, _ counter: WorkerCounters.Counter, _ help: String) {
             page.begin(name, .counter, help)
             page.add(totals[counter])
@@ -73,8 +82,8 @@ extension StatusReport {
         counter("colophon_access_log_lines_lost", .lostLogLines, "Lines of the access log that could not be written.")
     }
 
-    private func addAnswers(_ page: inout MetricsPage) {
-        let variants = proxy.variants.indices.map { (name: proxy.variants[$0].name, figures: fleet.ofVariant($0)) }
+    private func addAnswers(_ counted: Counted, _ page: inout MetricsPage) {
+        let variants = zip(proxy.variants, counted.variants).map { (name: $0.name, figures: $1) }
         page.begin("colophon_responses", .counter, "Responses of model servers, by variant and class of status.")
         for variant in variants {
             for (index, count) in variant.figures.statuses.enumerated() {
@@ -92,13 +101,12 @@ extension StatusReport {
         }
         page.begin(
             "colophon_unknown_names", .counter, "Responses that named a manifest or variant that is not known.")
-        page.add(fleet.totals[.unknownNames])
+        page.add(counted.totals[.unknownNames])
         page.begin(
             "colophon_overhead_seconds", .histogram,
             "What the proxy itself took of an exchange: until the request was passed on, and again the head of the response.",
             unit: "seconds")
-        let overhead = fleet.overhead
-        page.add(bounds: Durations.bounds, counts: overhead.counts, sum: overhead.sum)
+        page.add(bounds: Durations.bounds, counts: counted.overhead.counts, sum: counted.overhead.sum)
         page.begin(
             "colophon_upstream_seconds", .histogram,
             "From when the request was passed on until the head of the response came.", unit: "seconds")
@@ -109,8 +117,7 @@ extension StatusReport {
         }
     }
 
-    private func addUpstreams(_ page: inout MetricsPage) {
-        let totals = fleet.totals
+    private func addUpstreams(_ totals: WorkerFleet.Totals, _ page: inout MetricsPage) {
         page.begin("colophon_upstream_up", .gauge, "1 where the upstream was reached when it was last tried, else 0.")
         for (index, upstream) in proxy.upstreams.enumerated() {
             let state = fleet.state(ofUpstream: index)
