@@ -82,9 +82,12 @@ class Debian:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
         def leader():
+            """The child that is the first process in there: another one prepares its place, and goes."""
             assert self.process.poll() is None, "systemd-nspawn has ended"
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            return children and children[0]
+            for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+                with contextlib.suppress(OSError):
+                    if re.search(r"^NSpid:\s+\d+\s+1$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE):
+                        return child
         self.leader = wait_until(leader, "the first process")
 
         def is_up():
