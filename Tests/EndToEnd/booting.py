@@ -59,7 +59,8 @@ class Debian:
         if not Debian.made:
             Debian.made = Path(tempfile.mkdtemp(prefix="colophon-debian-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
             address, release = archive()
-            made = subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd,dbus,ca-certificates", release, str(Debian.made / "root"),
+            # What it mounts goes with it, even when it is killed.
+            made = subprocess.run(["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase", "--include=systemd,dbus,ca-certificates", release, str(Debian.made / "root"),
                                    address], capture_output=True, text=True)
             assert made.returncode == 0, made.stdout[-3000:] + made.stderr
         shell("cp", "-a", Debian.made / "root", self.root)
