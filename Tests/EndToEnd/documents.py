@@ -94,6 +94,7 @@ def test_paths_keys_metrics_and_files_that_are_named_are_there():
         paths = set(colophon.ask("/openapi.json")[1]["paths"])
     patterns = [re.compile("^" + re.sub(r"\{\w+\}", "[^/]+", path) + "$") for path in paths]
     sections = {key.split(".")[0] for key in keys if "." in key}
+    listed = (ROOT / "docs/metrics.md").read_text()
     for page in PAGES:
         text = page.read_text()
         for path in re.findall(r"(?:9464|`)(/(?:v1/[\w/-]*\w|healthz|readyz|metrics|openapi\.json))", text):
@@ -102,6 +103,8 @@ def test_paths_keys_metrics_and_files_that_are_named_are_there():
             assert key in keys or key in ("logs.from_kafka",) or key.startswith("kafka.properties") or key.endswith((".md", ".yaml", ".log")), f"{page.name} names {key}"
         for flag in re.findall(r"`(--(?:kafka|logs|timeouts|limits|attribution|stamp|admin|exchanges|recommendation|spool)-[a-z-]+)", text):
             assert flag in flags, f"{page.name} names {flag}"
+        for metric in re.findall(r"`(colophon_[a-z_]+)`", text):
+            assert f"`{metric}`" in listed, f"{page.name} names {metric}"
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
