@@ -1,3 +1,4 @@
+import Checksum
 import Provenance
 import Runtime
 
@@ -12,10 +13,22 @@ package final class DeadLetterFile {
     /// Why nothing more can be put there; nil while it can.
     package private(set) var problem: String?
 
-    /// Appends to `path`, up to `limit` bytes in all.
-    package init(_ path: String, limit: Int) throws(SystemError) {
+    /// What was put there of late: a line that is read again, as after a transaction that did not come about, is not put there again.
+    private var known: Set<Mark> = []
+    private var knownBefore: Set<Mark> = []
+
+    private let remembered: Int
+
+    private struct Mark: Hashable {
+        let high: UInt64
+        let low: UInt64
+    }
+
+    /// Appends to `path`, up to `limit` bytes in all, and remembers at least the last `remembered` of them.
+    package init(_ path: String, limit: Int, remembered: Int = 8192) throws(SystemError) {
         self.path = path
         self.limit = limit
+        self.remembered = remembered
         file = try RawFile.open(path, .createIfMissing)
         size = try RawFile.size(of: file, path)
         try endTornLine()
@@ -74,6 +87,8 @@ package final class DeadLetterFile {
     package func append(
         _ line: UnsafeRawBufferPointer, origin: String, reason: String, piece: (number: Int, isLast: Bool)? = nil
     ) -> Bool {
+        let mark = Self.mark(line, origin, piece?.number ?? 0)
+        if known.contains(mark) || knownBefore.contains(mark) { return true }
         var object = JSONObject([
             .init("time", .string(Clock.now().description)), .init("reason", .string(reason)),
             .init("origin", .string(origin)),
@@ -101,8 +116,23 @@ package final class DeadLetterFile {
         }
         problem = nil
         size += bytes.count
+        remember(mark)
         if piece?.isLast ?? true { count += 1 }
         return true
+    }
+
+    private func remember(_ mark: Mark) {
+        if known.count >= remembered {
+            knownBefore = known
+            known = []
+        }
+        known.insert(mark)
+    }
+
+    private static func mark(_ line: UnsafeRawBufferPointer, _ origin: String, _ piece: Int) -> Mark {
+        let place = Array(origin.utf8).withUnsafeBytes { Checksum.wide($0, seed: UInt64(piece)) }
+        let (high, low) = Checksum.wide(line, seed: place.0)
+        return Mark(high: high, low: low)
     }
 
     private static func hex(_ bytes: UnsafeRawBufferPointer) -> String {

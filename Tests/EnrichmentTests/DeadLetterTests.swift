@@ -1,0 +1,79 @@
+import Provenance
+import Runtime
+import TestSupport
+import Testing
+
+@testable import Enrichment
+
+@Suite("Dead letters")
+struct DeadLetterTests {
+    private func append(
+        _ line: String, _ origin: String, to letters: DeadLetterFile, piece: (Int, Bool)? = nil
+    ) -> Bool {
+        Array(line.utf8).withUnsafeBytes { bytes in
+            letters.append(bytes, origin: origin, reason: "a test", piece: piece.map { ($0.0, $0.1) })
+        }
+    }
+
+    private func origins(_ path: String) throws -> [String] {
+        let text = String(decoding: try #require(try Files.read(path, limit: 1 << 24)), as: UTF8.self)
+        return try text.split(separator: "\n").map { line in
+            try #require(try JSONParser.parse(String(line)).object?.text("origin"))
+        }
+    }
+
+    @Test("A line that is read again is there once; another one in its place is another one")
+    func repeated() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        let letters = try DeadLetterFile(path, limit: 1 << 20)
+        for _ in 0..<3 {
+            #expect(append("long", "i/topic/0:400", to: letters))
+            #expect(append("long", "i/topic/1:400", to: letters))
+        }
+        // The topic was deleted and created anew: the place is the same, the line is not.
+        #expect(append("other", "i/topic/0:400", to: letters))
+        #expect(try origins(path) == ["i/topic/0:400", "i/topic/1:400", "i/topic/0:400"])
+        #expect(letters.count == 3)
+    }
+
+    @Test("Pieces that look the same are all there")
+    func pieces() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        let letters = try DeadLetterFile(path, limit: 1 << 20)
+        for number in 0..<3 { #expect(append("xxxx", "i/stdin/dead/1", to: letters, piece: (number, number == 2))) }
+        #expect(try origins(path).count == 3)
+        #expect(letters.count == 1)
+    }
+
+    @Test("What is remembered is bounded, and the last of them always are")
+    func bounded() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        let letters = try DeadLetterFile(path, limit: 1 << 30, remembered: 20)
+        let many = 100
+        for number in 0..<many { #expect(append("l", "i/t/0:\(number)", to: letters)) }
+        for number in many - 20..<many { #expect(append("l", "i/t/0:\(number)", to: letters)) }
+        #expect(letters.count == UInt64(many))
+        #expect(append("l", "i/t/0:0", to: letters))
+        #expect(letters.count == UInt64(many + 1))
+    }
+
+    @Test("A full file takes nothing more, says what to do, and goes on once it was moved away")
+    func full() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        let letters = try DeadLetterFile(path, limit: 400)
+        #expect(append("first", "i/a:0", to: letters))
+        #expect(!append(String(repeating: "x", count: 400), "i/a:1", to: letters))
+        let problem = try #require(letters.problem)
+        #expect(problem.contains("dead_letters.bytes"), "\(problem)")
+        #expect(append("first", "i/a:0", to: letters), "it is there already, so there is nothing to wait for")
+        try RawFile.rename(path, to: path + ".1")
+        letters.lookAgain()
+        #expect(letters.problem == nil)
+        #expect(append("second", "i/a:2", to: letters))
+        #expect(try origins(path) == ["i/a:2"])
+    }
+}
