@@ -97,9 +97,11 @@ enum OpenAPISchemas {
     private static let activation = shape(
         [
             "variant": text, "from": text, "until": maybe("string"), "manifest_sha256": digest, "model_version": text,
-            "previous_manifest_sha256": maybe("string"), "rollback": truth, "cause": text, "actor": maybe("string"),
+            "previous_manifest_sha256": maybe("string"), "rollback": truth, "doubts": list(doubt), "cause": text,
+            "actor": maybe("string"),
             "instance": text,
-        ], ["variant", "from", "manifest_sha256", "model_version", "rollback", "cause", "instance"])
+        ], ["variant", "from", "manifest_sha256", "model_version", "rollback", "doubts", "cause", "instance"])
+    private static let doubt = shape(["from": text, "until": maybe("string"), "reason": text], ["from", "reason"])
 
     private static func object(_ members: [(String, JSON)]) -> JSON {
         .object(JSONObject(members.map { .init($0.0, $0.1) }))

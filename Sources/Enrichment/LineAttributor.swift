@@ -45,10 +45,12 @@ package final class LineAttributor {
         let doubtedFrom: Instant?
         /// Whether another manifest was live before.
         let hasPrevious: Bool
+        /// When nobody knew whether the server still spoke with it, as far as that is in the index.
+        let doubts: [DoubtedTime]
 
         init(
             _ name: [UInt8], _ variant: String?, _ stamp: LineStamp?, from: Instant, until: Instant?,
-            doubtedFrom: Instant? = nil, hasPrevious: Bool
+            doubtedFrom: Instant? = nil, hasPrevious: Bool, doubts: [DoubtedTime] = []
         ) {
             self.name = name
             self.variant = variant
@@ -57,6 +59,7 @@ package final class LineAttributor {
             self.until = until
             self.doubtedFrom = doubtedFrom ?? until
             self.hasPrevious = hasPrevious
+            self.doubts = doubts
         }
 
         func contains(_ time: Instant) -> Bool { from <= time && until.map { time < $0 } ?? true }
@@ -161,7 +164,7 @@ package final class LineAttributor {
             if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
             let live = try live(line, facts)
             guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
-            let attribution = sureness(live, facts)
+            let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.duration)
             if attribution == .inferred { remember(live, stamp) }
             return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
         } catch {
@@ -260,7 +263,11 @@ package final class LineAttributor {
         {
             return .unknown
         }
-        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: .inferred))
+        // What was not sure of the response then is not surer of its line.
+        let then = try live(line, facts, at: minted.time)
+        let attribution =
+            then.stamp === stamp ? sureness(then, at: minted.time, reach: settings.skew) : .inferred
+        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
     }
 
     /// By what the proxy recorded. Ids that clients choose may be used again, and a record tells of exchanges that have ended only: such a
@@ -315,7 +322,12 @@ package final class LineAttributor {
     // MARK: - Variant and time
 
     private func live(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Live {
-        let time = facts.time ?? Instant(microseconds: .max)
+        try live(line, facts, at: facts.time ?? Instant(microseconds: .max))
+    }
+
+    private func live(
+        _ line: Span<UInt8>, _ facts: borrowing LineFacts, at time: Instant
+    ) throws(ManifestIndexError) -> Live {
         let range = facts.variant?.range ?? 0..<0
         for live in lives where live.contains(time) && line.hasBytes(live.name, in: range) { return live }
         let found = try lookUp(facts.variant?.text(line), line.array(range), time)
@@ -335,12 +347,14 @@ package final class LineAttributor {
 
     private func remember(_ live: Live, _ stamp: LineStamp) {
         // While nobody knows what a server speaks with, each line is looked at by itself.
-        guard doubtsNow.moving.isEmpty, doubtsNow.settling.isEmpty, live.name.count <= Self.longestLatestName
-        else {
-            return
+        guard doubtsNow.settling.isEmpty, live.name.count <= Self.longestLatestName else { return }
+        var from = live.from
+        for doubt in doubts(live) {
+            guard let until = doubt.until else { return }
+            from = max(from, until)
         }
         latest = Latest(
-            from: max(live.from, doubtsNow.movedUntil(live.variant) ?? live.from).microseconds,
+            from: from.microseconds,
             until: live.doubtedFrom?.microseconds ?? .max,
             settledAt: settledAt(live).microseconds, nameCount: live.name.count)
         (latestStamp, latestHeld) = (stamp, HeldStamp(stamp))
@@ -366,7 +380,7 @@ package final class LineAttributor {
         {
             return Live(
                 name, variant, same.stamp, from: same.from, until: same.until, doubtedFrom: same.doubtedFrom,
-                hasPrevious: same.hasPrevious)
+                hasPrevious: same.hasPrevious, doubts: same.doubts)
         }
         guard let variant, let first = try index.firstLive(variant: variant) else {
             return Live(name, nil, nil, from: forever, until: nil, hasPrevious: false)
@@ -377,22 +391,29 @@ package final class LineAttributor {
         let stamp = stamp(indexed.manifest)
         return Live(
             name, variant, stamp, from: interval.from, until: interval.until, doubtedFrom: interval.doubtedFrom,
-            hasPrevious: first < interval.from)
+            hasPrevious: first < interval.from, doubts: interval.doubts)
     }
 
-    /// A line near an activation may be of either side.
-    private func sureness(_ live: Live, _ facts: borrowing LineFacts) -> Attribution {
-        if live.until == nil, let variant = live.variant {
-            if doubtsNow.moving.contains(where: { $0.hasSameBytes(as: variant) }) { return .unknown }
-            if doubtsNow.settling.contains(where: { $0.hasSameBytes(as: variant) }) { return .mixed }
-        }
-        guard let time = facts.time else { return .inferred }
-        let reach = settings.skew + facts.duration
+    private func doubts(_ live: Live) -> [DoubtedTime] {
+        guard let variant = live.variant, !doubtsNow.moved.isEmpty else { return live.doubts }
+        return live.doubts + doubtsNow.times(of: variant)
+    }
+
+    /// A line near an activation may be of either side. What has no time is of now.
+    private func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
+        let doubts = doubts(live)
         // The weaker word first: in the middle of such a time it was neither this one nor the one before, perhaps.
-        if doubtsNow.wasMoving(live.variant, at: time, reach: 0) { return .unknown }
+        let isDoubted = doubts.contains { doubt in time.map { doubt.contains($0) } ?? (doubt.until == nil) }
+        if isDoubted { return .unknown }
+        if live.until == nil, let variant = live.variant,
+            doubtsNow.settling.contains(where: { $0.hasSameBytes(as: variant) })
+        {
+            return .mixed
+        }
+        guard let time else { return .inferred }
         if time.microseconds &- live.from.microseconds <= reach || time <= settledAt(live) { return .mixed }
         if let until = live.doubtedFrom, until.microseconds &- time.microseconds <= reach { return .mixed }
-        return doubtsNow.wasMoving(live.variant, at: time, reach: reach) ? .unknown : .inferred
+        return doubts.contains { $0.contains(time, reach: reach) } ? .unknown : .inferred
     }
 
     /// Until when the model server may have spoken with the manifest before.

@@ -8,6 +8,8 @@ package struct HistoryEntry: Sendable {
     package let previous: Manifest?
     /// Whether its manifest had been live for the variant before.
     package let isRollback: Bool
+    /// When, in its time, nobody knew whether the server still spoke with it, or had gone over already.
+    package let doubts: [DoubtedTime]
 
     package var json: JSON {
         .object(
@@ -18,14 +20,23 @@ package struct HistoryEntry: Sendable {
                 .init("manifest_sha256", .string(manifest.digest.hex)),
                 .init("model_version", .string(manifest.version)),
                 .init("previous_manifest_sha256", .optional(previous?.digest.hex)),
-                .init("rollback", .bool(isRollback)), .init("cause", .string(activation.cause)),
+                .init("rollback", .bool(isRollback)), .init("doubts", .array(doubts.map(Self.json))),
+                .init("cause", .string(activation.cause)),
                 .init("actor", .optional(activation.actor)), .init("instance", .string(activation.instance)),
+            ]))
+    }
+
+    private static func json(_ doubt: DoubtedTime) -> JSON {
+        .object(
+            JSONObject([
+                .init("from", .string(doubt.from.description)), .init("until", .optional(doubt.until?.description)),
+                .init("reason", .string(doubt.reason)),
             ]))
     }
 }
 
 extension Ledger {
-    /// What was live at `time` (for one variant, or for all), or all activations, the last one first.
+    /// What was live at `time` (for one variant, or for all), or all activations, the last one first; each with what was doubted then.
     package func history(
         of variant: String?, at time: Instant?, after cursor: Int64?, limit: Int
     ) throws(LedgerError) -> Page<HistoryEntry> {
@@ -37,10 +48,10 @@ extension Ledger {
         let names: [String]
         if let variant { names = [variant] } else { names = try variants() }
         for name in names { if let activation = try activation(of: name, at: time) { live.append(activation) } }
-        return Page(items: try entries(live), next: nil)
+        return Page(items: try entries(live, at: time), next: nil)
     }
 
-    package func entries(_ activations: [Activation]) throws(LedgerError) -> [HistoryEntry] {
+    package func entries(_ activations: [Activation], at time: Instant? = nil) throws(LedgerError) -> [HistoryEntry] {
         var manifests: [Int64: Manifest] = [:]
         func manifest(_ record: Int64) throws(LedgerError) -> Manifest {
             if let known = manifests[record] { return known }
@@ -55,7 +66,9 @@ extension Ledger {
             entries.append(
                 HistoryEntry(
                     activation: activation, manifest: try manifest(activation.record), previous: previous,
-                    isRollback: try wasLive(activation.record, for: activation.variant, before: activation.from)))
+                    isRollback: try wasLive(activation.record, for: activation.variant, before: activation.from),
+                    doubts: try doubts(of: activation.variant, from: activation.from, until: activation.until)
+                        .filter { doubt in time.map { doubt.contains($0) } ?? (doubt.until != activation.from) }))
         }
         return entries
     }

@@ -24,9 +24,13 @@ package struct Activation: Sendable {
 
 extension Ledger {
     /// Writes that the manifest with `digest` is active for `variant` from now on, and waits until the disk has it.
-    /// Activations never go back in time, whatever the clock does: one is at least a microsecond after the last.
+    /// Activations never go back in time, whatever the clock does: one is at least a microsecond after the last. With it ends what was
+    /// doubted of the variant; `doubt` is one that nobody has written yet. The clock is read once no other process writes: waiting for one
+    /// is no time in which the manifest was active.
     package func activate(
-        _ digest: Digest, variant: String, at wallTime: Instant, cause: String, actor: String?, instance: String
+        _ digest: Digest, variant: String, at clock: @autoclosure () -> Instant, cause: String, actor: String?,
+        instance: String,
+        doubt: DoubtedTime? = nil
     ) throws(LedgerError) -> Instant {
         try sqlite { () throws(SQLiteError) in try database.execute("PRAGMA synchronous = FULL") }
         defer { try? database.execute("PRAGMA synchronous = NORMAL") }
@@ -34,6 +38,7 @@ extension Ledger {
             guard let prefix = HexPrefix(digest.hex), let record = try records(prefix, limit: 1).first?.record else {
                 throw .unknownManifest(digest, path: path)
             }
+            let wallTime = clock()
             return try sqlite { () throws(SQLiteError) in
                 let last = try statement(.lastActivation)
                 defer { last.reset() }
@@ -50,7 +55,13 @@ extension Ledger {
                 try row.bind(7, instance)
                 try row.bind(8, hasLast ? last.integer(1) : nil)
                 try row.run()
-                return Instant(microseconds: from)
+                let start = Instant(microseconds: from)
+                try endOpenDoubts(of: variant, at: start)
+                if let doubt {
+                    let ended = DoubtedTime(from: doubt.from, until: start, reason: doubt.reason)
+                    try insert(Doubt(variant: variant, time: ended, instance: instance))
+                }
+                return start
             }
         }
     }

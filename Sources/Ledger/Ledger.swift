@@ -11,6 +11,8 @@ package final class Ledger {
     package let path: String
     /// Whether it was opened without its side files, as a copy that nobody writes.
     package private(set) var isImmutableCopy = false
+    /// Whether it knows of doubts: an older one that nobody could bring up to date does not.
+    private(set) var hasDoubts = true
     let database: Database
     let hashing: Hashing
     /// The file that was opened.
@@ -59,7 +61,11 @@ package final class Ledger {
         let version = try ledger.checkedVersion()
         if version == 0 { throw .missing(path: path) }
         // A ledger of an older release is brought up to date by whoever opens it first and may write.
-        if version < Schema.version { return try writing(directory, hashing: hashing) }
+        guard version < Schema.version else { return ledger }
+        if !ledger.isImmutableCopy, Files.mayWrite(path), Files.isDirectory(directory, writable: true) {
+            return try writing(directory, hashing: hashing)
+        }
+        ledger.hasDoubts = version >= Schema.doubtsVersion
         return ledger
     }
 

@@ -58,7 +58,8 @@ package struct LedgerIndex: ManifestIndex {
             guard let activation = try ledger.activation(of: variant, at: time) else { return nil }
             let interval = LiveInterval(
                 variant: activation.variant, from: activation.from, until: activation.until,
-                doubtedFrom: try ledger.doubtedEnd(of: activation))
+                doubtedFrom: try ledger.doubtedEnd(of: activation),
+                doubts: try ledger.doubts(of: activation.variant, from: activation.from, until: activation.until))
             return (try indexed(activation.record), interval)
         } catch {
             throw ManifestIndexError(error)

@@ -5,9 +5,12 @@ enum Schema {
     static let applicationID: Int64 = 0x436F_6C6F
 
     /// Each step leads from the version that is its index to the next one (`PRAGMA user_version`).
-    static let migrations: [String] = [graph]
+    static let migrations: [String] = [graph, doubts]
 
     static var version: Int64 { Int64(migrations.count) }
+
+    /// From which version on there are doubts: an older ledger that nobody may write has none.
+    static let doubtsVersion: Int64 = 2
 
     private static let graph = """
         -- Everything that has a name by its content: an artifact, a dataset, later a segment or an image.
@@ -110,5 +113,25 @@ enum Schema {
         BEGIN SELECT RAISE(ABORT, 'an activation never changes'); END;
         CREATE TRIGGER activations_are_kept BEFORE DELETE ON activations
         BEGIN SELECT RAISE(ABORT, 'an activation is never deleted'); END;
+        """
+
+    private static let doubts = """
+        -- The pointer of a variant named something that was not active: whether its server had moved on, nobody knew.
+        CREATE TABLE doubts (
+            id INTEGER PRIMARY KEY,
+            variant TEXT NOT NULL,
+            since INTEGER NOT NULL,
+            until INTEGER CHECK (until >= since),
+            reason TEXT NOT NULL,
+            instance TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX doubts_by_variant ON doubts (variant, until);
+
+        CREATE TRIGGER doubts_only_end BEFORE UPDATE ON doubts
+        WHEN OLD.until IS NOT NULL OR NEW.until IS NULL OR OLD.id <> NEW.id OR OLD.variant <> NEW.variant
+            OR OLD.since <> NEW.since OR OLD.reason <> NEW.reason OR OLD.instance <> NEW.instance
+        BEGIN SELECT RAISE(ABORT, 'a doubt only ends, and once'); END;
+        CREATE TRIGGER doubts_are_kept BEFORE DELETE ON doubts
+        BEGIN SELECT RAISE(ABORT, 'a doubt is never deleted'); END;
         """
 }

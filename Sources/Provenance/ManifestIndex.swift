@@ -57,14 +57,38 @@ package struct LiveInterval: Sendable {
     /// From when on, by the clocks of those who log, one that came later may have been live already: before `until` where the clock of
     /// the sidecar was set back. Nil while nothing came later.
     package let doubtedFrom: Instant?
+    /// When it was not known whether the server still spoke with it, in any order.
+    package let doubts: [DoubtedTime]
 
     package func contains(_ time: Instant) -> Bool { from <= time && until.map { time < $0 } ?? true }
 
-    package init(variant: String, from: Instant, until: Instant?, doubtedFrom: Instant? = nil) {
+    package init(
+        variant: String, from: Instant, until: Instant?, doubtedFrom: Instant? = nil, doubts: [DoubtedTime] = []
+    ) {
         self.variant = variant
         self.from = from
         self.until = until
         self.doubtedFrom = doubtedFrom ?? until
+        self.doubts = doubts
+    }
+}
+
+/// A time in which the pointer of a variant named something that was not active: whether its server had moved on, nobody knows.
+package struct DoubtedTime: Sendable, Equatable {
+    package let from: Instant
+    /// Nil while it lasts.
+    package let until: Instant?
+    package let reason: String
+
+    package init(from: Instant, until: Instant?, reason: String) {
+        self.from = from
+        self.until = until
+        self.reason = reason
+    }
+
+    /// Whether `time` lies within it, by clocks that differ by `reach`.
+    package func contains(_ time: Instant, reach: Int64 = 0) -> Bool {
+        from.advanced(by: -reach) <= time && until.map { time <= $0.advanced(by: reach) } ?? true
     }
 }
 

@@ -120,6 +120,9 @@ package struct FileStatus: Sendable {
         /// When it was last written to, in nanoseconds since 1970.
         package var time: Int64 { Int64(seconds) &* 1_000_000_000 &+ Int64(nanoseconds) }
 
+        /// When anything about it was changed, its name among that, in microseconds since 1970.
+        package var changeTime: Int64 { Int64(changeSeconds) &* 1_000_000 &+ Int64(changeNanoseconds / 1000) }
+
         init(_ status: stat) {
             device = UInt64(status.st_dev)
             inode = UInt64(status.st_ino)
@@ -153,6 +156,22 @@ package struct FileStatus: Sendable {
 }
 
 extension FileStatus {
+    /// The status of `path` itself, be it a link; nil when there is nothing.
+    package static func ofLink(_ path: String) -> FileStatus? {
+        var status = stat()
+        return lstat(path, &status) == 0 ? FileStatus(status) : nil
+    }
+
+    /// Where `path` leads if it is a symbolic link itself; nil where it is none.
+    static func target(of path: String) -> String? {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(PATH_MAX)) { buffer in
+            guard let base = buffer.baseAddress else { return nil }
+            let count = readlink(path, base, buffer.count)
+            guard count > 0 else { return nil }
+            return String(decoding: UnsafeRawBufferPointer(buffer).prefix(count), as: UTF8.self)
+        }
+    }
+
     /// Whether `path` itself is a symbolic link.
     package static func isLink(_ path: String) -> Bool {
         var status = stat()

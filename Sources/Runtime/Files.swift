@@ -186,6 +186,32 @@ package enum Paths {
         return String(cString: text)
     }
 
+    /// Every link on the way that `path` leads, in its target's path too: whoever swaps one changes only what is around it.
+    package static func links(on path: String) -> [String] {
+        var found: [String] = []
+        var base = "/"
+        var rest = names(absolute(path))
+        while let name = rest.popLast() {
+            if name == "." { continue }
+            let place = name == ".." ? directory(of: base) : join(base, name)
+            guard let target = FileStatus.target(of: place) else {
+                base = place
+                continue
+            }
+            // As the kernel does: links may lead in circles.
+            guard found.count < 40 else { break }
+            found.append(place)
+            if isAbsolute(target) { base = "/" }
+            rest += names(target)
+        }
+        return found
+    }
+
+    /// The names in a path, the last one first.
+    private static func names(_ path: String) -> [String] {
+        path.utf8.split(separator: UInt8(ascii: "/")).reversed().map { String(decoding: $0, as: UTF8.self) }
+    }
+
     /// The same place, whatever the working directory is later.
     package static func absolute(_ path: String) -> String {
         guard !isAbsolute(path), let here = getcwd(nil, 0) else { return path }

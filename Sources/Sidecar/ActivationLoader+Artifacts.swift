@@ -46,7 +46,7 @@ extension ActivationLoader {
             if ready[0], let value = result.value.withLock({ $0 }) { return value }
             if ready[1] { watch?.clear() }
             for other in watches.indices where other != index && states[other].isCurrent {
-                if watches[other].hasChanged() { change(other) { $0.isCurrent = false } }
+                if look(other) { change(other) { $0.isCurrent = false } }
             }
             board?.reclaim()
         }

@@ -48,7 +48,7 @@ extension ActivationLoader {
                 _ = try checkArtifacts(
                     of: index, file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
                     called: file.path.isEmpty ? file.manifest.version : file.path)
-                recorded = try record(file, state, cause: .api, actor: order.actor)
+                recorded = try record(index, file, cause: .api, actor: order.actor)
             } catch {
                 // The pointer may have moved on meanwhile: then it is its turn next.
                 let isStill = !watches[index].hasChanged()

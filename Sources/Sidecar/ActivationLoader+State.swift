@@ -29,22 +29,27 @@ extension ActivationLoader {
         var settledAt = Int64.min
         var settlesByReconnecting = false
         var stamp: Stamp?
-        /// Since when it has not been known whether the server still speaks with what is active; nil while it is.
-        var doubtedSince: Instant?
-        /// When that was so before, the last times.
-        var doubted: [(from: Instant, until: Instant)] = []
-        private static let mostDoubted = 64
+        /// Why it is not known whether the server still speaks with what is active; nil while it is.
+        var doubt: Doubt?
+        /// Doubts that have ended and that the ledger does not know of yet.
+        var unwrittenDoubts: [Doubt] = []
+        private static let mostUnwritten = 64
 
-        /// Notes that it is current now, or no longer. Before anybody saw that a pointer has changed, as much as a look at it takes to come
-        /// round may have passed.
-        mutating func noteDoubt(from wasCurrent: Bool, now: Instant, poll: Int64) {
-            if !isCurrent, doubtedSince == nil, wasCurrent || problem != nil || overridden != nil {
-                doubtedSince = wasCurrent ? now.advanced(by: -poll) : now
+        /// Notes that it is current now, or no longer. Who sees that a pointer has changed knows only that it had not when it was looked at
+        /// before.
+        mutating func noteDoubt(from wasCurrent: Bool, lookedAt: Instant, now: Instant) {
+            if !isCurrent, doubt == nil, wasCurrent || problem != nil || overridden != nil {
+                doubt = Doubt(since: wasCurrent ? min(lookedAt, now) : now)
             }
-            guard isCurrent, let since = doubtedSince else { return }
-            doubtedSince = nil
-            if doubted.count >= Self.mostDoubted { doubted.removeFirst() }
-            doubted.append((since, now))
+            if let problem { doubt?.reason = problem }
+            guard isCurrent, var ended = doubt else { return }
+            doubt = nil
+            guard !ended.isEndWritten else { return }
+            ended.until = max(ended.since, now)
+            unwrittenDoubts.append(ended)
+            guard unwrittenDoubts.count > Self.mostUnwritten else { return }
+            unwrittenDoubts[0].until = unwrittenDoubts[1].until
+            unwrittenDoubts.remove(at: 1)
         }
 
         /// What was stamped before may still be answered with, from now on, for as long as the settings say.

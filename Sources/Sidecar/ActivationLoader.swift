@@ -28,22 +28,15 @@ final class ActivationLoader: @unchecked Sendable {
         case unreadable
     }
 
-    /// What an activation is to the ledger.
-    struct Recorded {
-        let since: Instant
-        /// Nothing was active for the variant before.
-        let isFirst: Bool
-        /// It was the active one already, when the sidecar started.
-        let isKnown: Bool
-        /// It had been live before.
-        var isRollback = false
-    }
-
     private(set) var settings: SidecarSettings
     let ledger: Ledger
     let log: EventLog
     let cache = HashCache()
     var watches: [PointerWatch]
+    /// When each pointer was last seen to name what is active, or what was looked at then.
+    var lookedAt: [Instant]
+    /// Why a doubt could not be written to the ledger, the last time.
+    var doubtProblem: String?
     var lastSerial: UInt64 = 0
     var board: StampBoard?
     var known: [StampTable.Known] = []
@@ -85,6 +78,7 @@ final class ActivationLoader: @unchecked Sendable {
             State(variant: variant, path: settings.value(of: variant, in: settings.manifest) ?? "")
         }
         watches = states.map { PointerWatch($0.path) }
+        lookedAt = states.map { _ in Clock.now() }
         shared = Mutex(states)
     }
 
@@ -135,11 +129,15 @@ final class ActivationLoader: @unchecked Sendable {
 
     /// Waits for changes and loads them, until `stop`.
     func run() {
-        defer { refuseRest() }
+        defer {
+            refuseRest()
+            writeDoubts()
+        }
         do { watch = try FileWatch() } catch {
             // Looking from time to time is enough, only later.
             log.write(.warn, "watch-failed", [("reason", .string(error.description))])
         }
+        writeDoubts()
         while !isStopping.load(ordering: .acquiring) {
             for pointer in watches { for directory in pointer.directories { watch?.add(directory) } }
             let isReady = Readiness.wait([wake.number, watch?.number ?? -1], milliseconds: Int32(settings.poll / 1000))
@@ -149,12 +147,13 @@ final class ActivationLoader: @unchecked Sendable {
             let (cause, whenLooked) = takeOrders()
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
-                let hasChanged = watches[index].hasChanged()
+                let hasChanged = look(index)
                 let isDue =
                     hasChanged || states[index].overridden == nil && (cause != nil || states[index].problem != nil)
                 if isDue { load(index, cause: cause ?? .pointer) }
             }
             for tell in whenLooked { tell(states) }
+            writeDoubts()
             // What others have added to the ledger since, an upstream may name.
             if loadKnown() { board?.publish(table()) }
             board?.reclaim()
@@ -240,7 +239,9 @@ final class ActivationLoader: @unchecked Sendable {
 
     func load(_ index: Int, cause: Cause) {
         let state = states[index]
+        let time = Clock.now()
         watches[index].remember()
+        defer { if states[index].isCurrent { lookedAt[index] = time } }
         do throws(LoadFailure) {
             guard let file = try follow(index) else { return }
             if state.manifest == nil, try keepsOverride(index, file) { return }
@@ -253,7 +254,7 @@ final class ActivationLoader: @unchecked Sendable {
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
             let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
-            let recorded = try record(file, state, cause: cause, actor: cause == .signal ? nil : state.path)
+            let recorded = try record(index, file, cause: cause, actor: cause == .signal ? nil : state.path)
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
                 log.write(
@@ -273,6 +274,7 @@ final class ActivationLoader: @unchecked Sendable {
             let isNews = state.problem.map { !$0.hasSameBytes(as: error.reason) } ?? true
             guard isNews || cause == .signal || cause == .reload else { return }
             failures.add(1, ordering: .relaxed)
+            if cause == .start { beginDoubtAtStart(index) }
             change(index) {
                 $0.isCurrent = false
                 $0.problem = error.reason
@@ -329,38 +331,6 @@ final class ActivationLoader: @unchecked Sendable {
         do {
             return try Stamp(file.manifest, headers: settings.headers, commitLength: settings.commitLength)
         } catch { throw LoadFailure("\(file.path.onOneLine): \(error)") }
-    }
-
-    /// Writes the activation to the ledger, unless it is already the active one there.
-    func record(_ file: ManifestFile, _ state: State, cause: Cause, actor: String?) throws(LoadFailure) -> Recorded {
-        let now = Clock.now()
-        guard ledger.isInPlace else {
-            throw LoadFailure(
-                "the ledger \(ledger.path.onOneLine) was removed or replaced while it was open: put it back, or start again",
-                isOfLedger: true)
-        }
-        do throws(LedgerError) {
-            let path = Paths.absolute(file.path)
-            try ledger.addAll([file.manifest]) { manifest throws(LedgerError) in
-                _ = try ledger.add(manifest, file: path, at: now)
-            }
-            hasAdded = true
-            // The last activation, whatever the clock says now.
-            let last = try ledger.activation(of: state.variant, at: Instant(microseconds: .max))
-            if cause == .start, let last, try ledger.manifest(last.record).digest == file.manifest.digest {
-                return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
-            }
-            let since = try ledger.activate(
-                file.manifest.digest, variant: state.variant, at: now, cause: cause.rawValue, actor: actor,
-                instance: settings.instance)
-            var recorded = Recorded(since: since, isFirst: last == nil, isKnown: false)
-            if let now = try ledger.activation(of: state.variant, at: since) {
-                recorded.isRollback = try ledger.wasLive(now.record, for: state.variant, before: since)
-            }
-            return recorded
-        } catch {
-            throw LoadFailure(error.description, isOfLedger: true)
-        }
     }
 
     /// An order says by itself how long it is to settle, and is held until the pointer names something else.
@@ -428,7 +398,7 @@ final class ActivationLoader: @unchecked Sendable {
         shared.withLock { states in
             let wasCurrent = states[index].isCurrent
             body(&states[index])
-            states[index].noteDoubt(from: wasCurrent, now: Clock.now(), poll: settings.poll)
+            states[index].noteDoubt(from: wasCurrent, lookedAt: lookedAt[index], now: Clock.now())
         }
         if let board { board.publish(table()) }
     }

@@ -31,11 +31,16 @@ final class LineDoubts {
     func now() -> Doubts {
         var doubts = Doubts(settle: loader.settlePolicy.longest)
         for (index, state) in loader.states.enumerated() {
-            // A state without any manifest has nothing that could be claimed.
-            if !state.isCurrent { doubts.moving.append(state.variant) }
+            if !state.isCurrent {
+                // Before anything was looked at, nothing is sure.
+                let since = state.doubt?.since ?? Instant(microseconds: .min)
+                doubts.moved.append(
+                    Doubts.Moved(
+                        variant: state.variant, DoubtedTime(from: since, until: nil, reason: state.problem ?? "")))
+            }
             // Lines of then may come late.
-            for doubt in state.doubted {
-                doubts.moved.append(Doubts.Moved(variant: state.variant, from: doubt.from, until: doubt.until))
+            for doubt in state.unwrittenDoubts {
+                doubts.moved.append(Doubts.Moved(variant: state.variant, doubt.time))
             }
             if fleet.isSettled(state, proxy) {
                 note(index, state, byReconnecting: doubts.settle == .max)

@@ -23,22 +23,19 @@ struct PointerWatch {
         [
             Paths.directory(of: path), path, Paths.join(path, ManifestFile.folderName),
             Paths.directory(of: Paths.resolved(path) ?? path),
-        ] + links
+        ] + Paths.links(on: path).map(Paths.directory)
     }
 
-    /// Directories that have a link in them on the way: who swaps `current` changes only what is around it.
-    private var links: [String] {
-        var found: [String] = []
-        var prefix = Paths.absolute(path)
-        while prefix != "/", found.count < 32 {
-            let parent = Paths.directory(of: prefix)
-            let direct = Paths.resolved(parent).map { Paths.join($0, Paths.name(of: prefix)) }
-            if let direct, let resolved = Paths.resolved(prefix), !resolved.hasSameBytes(as: direct) {
-                found.append(parent)
-            }
-            prefix = parent
+    /// When it came to lead where it leads, as far as its links and its file say: whoever puts one in place changes that one. Where there is
+    /// nothing, its directory says when that went.
+    var changedAt: Instant? {
+        let file = file ?? path
+        let names = Paths.links(on: file) + [file, Paths.resolved(file) ?? file]
+        var times = names.compactMap { FileStatus.ofLink($0)?.modification.changeTime }
+        if FileStatus.ofLink(file) == nil, let directory = FileStatus.ofLink(Paths.directory(of: file)) {
+            times.append(directory.modification.changeTime)
         }
-        return found
+        return times.max().map(Instant.init(microseconds:))
     }
 
     private func look() -> [FileStatus.Modification?] {

@@ -33,19 +33,28 @@ extension Tracer {
         if let time, time.microseconds < minted.time.microseconds - skew - duration {
             return unknown("the line is of \(time), and the request id \(id) was minted only at \(minted.time)")
         }
-        var isMixed = false
-        for interval in try index.intervals(of: traced.indexed, limit: Self.mostIntervals)
-        where interval.contains(minted.time) {
-            if try sureness(interval, at: minted.time, reach: skew) == .mixed { isMixed = true }
-        }
+        let sure = try sureness(of: traced.indexed, at: minted.time)
         return TraceAnswer(
-            input: input,
-            outcome: .found(
-                checked(traced), .requestID, isMixed ? .mixed : .inferred,
-                note: isMixed
-                    ? "it was active when the request was admitted, but another one shortly before or after"
-                    : "it was the active manifest when the request was admitted"
-            ))
+            input: input, outcome: .found(checked(traced), .requestID, sure, note: Self.admissionNote(sure)))
+    }
+
+    /// How surely a manifest answered what was admitted at `time`; the id does not say for which variant.
+    private func sureness(of manifest: IndexedManifest, at time: Instant) throws(ManifestIndexError) -> Attribution {
+        var sure = Attribution.inferred
+        for interval in try index.intervals(of: manifest, limit: Self.mostIntervals) where interval.contains(time) {
+            guard let (_, whole) = try index.live(variant: interval.variant, at: time) else { continue }
+            sure = min(sure, try sureness(whole, at: time, reach: skew))
+        }
+        return sure
+    }
+
+    private static func admissionNote(_ sure: Attribution) -> String {
+        switch sure {
+        case .exact, .inferred: "it was the active manifest when the request was admitted"
+        case .mixed: "it was active when the request was admitted, but another one shortly before or after"
+        case .unknown:
+            "it was active when the request was admitted, but its pointer named something else, to which the server may have gone over"
+        }
     }
 
     /// What the records of a request id say; nil when there are none.

@@ -240,6 +240,11 @@ package final class Tracer {
         }
     }
 
+    private static func note(_ doubt: DoubtedTime) -> String {
+        let end = doubt.until.map { "until \($0)" } ?? "on"
+        return "from \(doubt.from) \(end) nobody could tell whether this manifest was still the one: \(doubt.reason)"
+    }
+
     private func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(ManifestIndexError) -> TraceAnswer {
         let variant = try index.servingVariant(for: facts.variant) ?? facts.variant ?? "default"
         let named = facts.variant.map { "the variant \($0)" } ?? "the variant \(variant), as it names none,"
@@ -257,20 +262,26 @@ package final class Tracer {
                 outcome: .unknown(reason: "it says itself that nobody could tell which manifest it came from"))
         }
         let stated = facts.attribution.flatMap(Attribution.init) ?? .inferred
-        let attribution = min(stated, try sureness(interval, at: time, reach: skew + facts.duration))
+        let reach = skew + facts.duration
+        let attribution = min(stated, try sureness(interval, at: time, reach: reach))
+        let doubt = interval.doubts.first { $0.contains(time, reach: reach) }
         return TraceAnswer(
             input: facts.input,
-            outcome: .found(checked(traced), .variantAndTime, attribution, note: Self.note(attribution)))
+            outcome: .found(
+                checked(traced), .variantAndTime, attribution,
+                note: attribution == .unknown ? doubt.map(Self.note) ?? Self.note(attribution) : Self.note(attribution))
+        )
     }
 
     /// How surely what was live at `time` answered then: after an activation the model server may still have spoken with the manifest before,
     /// and clocks differ.
     func sureness(_ interval: LiveInterval, at time: Instant, reach: Int64) throws(ManifestIndexError) -> Attribution {
         let isFirst = try firstLive(interval.variant) == interval.from
+        if interval.doubts.contains(where: { $0.contains(time) }) { return .unknown }
         let settled = interval.from.advanced(by: isFirst ? reach : max(reach, settle))
         if time <= settled { return .mixed }
         if let end = interval.doubtedFrom, time >= end.advanced(by: -reach) { return .mixed }
-        return .inferred
+        return interval.doubts.contains { $0.contains(time, reach: reach) } ? .unknown : .inferred
     }
 
     private func firstLive(_ variant: String) throws(ManifestIndexError) -> Instant? {

@@ -12,7 +12,8 @@ extension Command {
         ],
         details: """
             Lists the activations that the ledger has recorded, the last one first. An activation lasts until the next one of the
-            same variant.
+            same variant. In doubt was an activation while the pointer named something that was not active: nobody knows then whether the
+            model server had moved on. --at and --json tell from when, until when and why.
             """,
         examples: [
             ("colophon history --at 2025-03-04T18:21Z", "what answered then"),
@@ -35,7 +36,7 @@ extension Command {
             _ = try Printer.print(.object(answer))
         } else if !rows.isEmpty {
             let more = page.next.map { ["more: the same with --after \($0)"] } ?? []
-            _ = try Printer.print(rows: Printer.table(rows.map(text)) + more)
+            _ = try Printer.print(rows: Printer.table(rows.map { text($0, isOfOneTime: time != nil) }) + more)
         }
         guard rows.isEmpty else { return .fine }
         return try nothing(time, variant, ledger)
@@ -60,13 +61,24 @@ extension Command {
         throw CommandError(.notFound, "no activation\(what) that lasted at \(time) is in the ledger \(ledger.path)")
     }
 
-    private static func text(_ row: HistoryEntry) -> [String] {
+    private static func text(_ row: HistoryEntry, isOfOneTime: Bool) -> [String] {
         let activation = row.activation
         return [
             activation.from.description, activation.until.map { "until \($0)" } ?? "until now",
             activation.variant.onOneLine, row.manifest.version.onOneLine, row.manifest.digest.short,
             (activation.cause + (activation.actor.map { " by \($0)" } ?? "")).onOneLine,
-            row.isRollback ? "rollback" : "",
+            row.isRollback ? "rollback" : "", doubt(row.doubts, isOfOneTime: isOfOneTime),
         ]
+    }
+
+    private static func doubt(_ doubts: [DoubtedTime], isOfOneTime: Bool) -> String {
+        guard let last = doubts.first else { return "" }
+        guard isOfOneTime else {
+            // What any promotion takes is no news.
+            let now = Clock.now()
+            let seconds = doubts.reduce(0) { $0 + (($1.until ?? now).microseconds - $1.from.microseconds) } / 1_000_000
+            return seconds > 0 ? "in doubt for \(seconds) s" : ""
+        }
+        return "in doubt from \(last.from) \(last.until.map { "until \($0)" } ?? "on"): \(last.reason.onOneLine)"
     }
 }

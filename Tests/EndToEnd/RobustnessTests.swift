@@ -150,6 +150,22 @@ struct RobustnessTests {
             result.errors.contains("cannot create data/new: read-only file system: name a place that can be written"))
     }
 
+    @Test("a ledger of the first release that nobody may write is read as it is")
+    func readsOldCopies() throws {
+        let fixture = Program.root + "/Tests/Fixtures/databases/ledger-0.1.0.sqlite"
+        colophon.scratch.write("old/ledger.sqlite", bytes: try #require(Scratch.bytes(of: fixture)))
+        let script = """
+            mount --bind old old && mount -o remount,ro,bind old || exit 99
+            "$0" trace --data-dir old "2125-03-04T18:21:03Z,7,recommendation request /recommend/7, status 200, variant=als_model, result: a, 5 ms" |
+                head -n 1
+            """
+        let result = Program.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", script, Program.colophonPath],
+            in: colophon.scratch.directory)
+        #expect(result.output.hasPrefix("inferred: found by variant and time"), "\(result.output)\(result.errors)")
+        #expect(result.errors.contains("is read as a copy that nobody writes"), "\(result.errors)")
+    }
+
     @Test("a damaged ledger says what to do, and that works")
     func survivesDamage() throws {
         try writeManifests(0..<300, "m")

@@ -7,7 +7,9 @@ import Testing
 struct ServingTests {
     @Test(
         "clients, servers and operators get what they were promised",
-        arguments: ["stamping", "exchanges", "operation", "clients", "records", "configured", "observed", "asked"])
+        arguments: [
+            "stamping", "exchanges", "operation", "clients", "records", "configured", "observed", "asked", "doubted",
+        ])
     func serves(script: String) {
         let result = Program.runScript("proxy/\(script).py")
         #expect(result.status == 0, "\(result.output)\(result.errors)")

@@ -61,14 +61,16 @@ struct DoubtTests {
     func staysDoubtful() throws {
         let index = try LineTests.index(variant: "als")
         var doubts = Doubts()
-        doubts.moving = ["als"]
+        let lasting = DoubtedTime(from: Self.instant("2025-03-04T19:59:00Z"), until: nil, reason: "")
+        doubts.moved = [Doubts.Moved(variant: "als", lasting)]
         let then = Self.line("2025-03-04T20:00:00Z")
         #expect(Self.attribution(then, index, doubts) == .unknown)
-        doubts.moving = []
-        doubts.moved = [
-            Doubts.Moved(
-                variant: "als", from: Self.instant("2025-03-04T19:59:00Z"), until: Self.instant("2025-03-04T20:01:00Z"))
-        ]
+        // A line without a time is of now; one of before is not in doubt.
+        #expect(Self.attribution("{\"path\":\"/recommend/7\",\"variant\":\"als\"}", index, doubts) == .unknown)
+        #expect(Self.attribution(Self.line("2025-03-04T19:50:00Z"), index, doubts) == .inferred)
+        let ended = DoubtedTime(
+            from: Self.instant("2025-03-04T19:59:00Z"), until: Self.instant("2025-03-04T20:01:00Z"), reason: "")
+        doubts.moved = [Doubts.Moved(variant: "als", ended)]
         #expect(Self.attribution(then, index, doubts) == .unknown)
         #expect(Self.attribution(Self.line("2025-03-04T20:02:00Z"), index, doubts) == .inferred)
         #expect(Self.attribution(Self.line("2025-03-04T20:01:00.500000Z"), index, doubts) == .unknown)
@@ -112,6 +114,46 @@ struct DoubtTests {
         #expect(Self.attribution(Self.line("2019-01-01T00:00:00Z", id: id), index, Doubts()) == .unknown)
     }
 
+    @Test("a minted id makes nothing surer than its response was: in a doubt, or near an activation")
+    func doubtsAdmission() throws {
+        let index = try LineTests.index(variant: "als")
+        let digest = try Specimen.manifest(2).digest.hex
+        func attribution(_ time: String, _ variant: String = "als") -> Attribution {
+            let id = ULID.text(Self.instant(time), (1, 2)) + "-" + digest.prefix(12)
+            return Self.attribution(Self.line(time, variant: variant, id: id), index, Doubts(settle: 30_000_000))
+        }
+        #expect(attribution("2025-03-04T19:00:20Z") == .mixed)
+        #expect(attribution("2025-03-04T19:10:00Z") == .inferred)
+        index.doubts = [
+            (
+                "als",
+                DoubtedTime(
+                    from: Self.instant("2025-03-04T19:09:00Z"), until: Self.instant("2025-03-04T19:11:00Z"), reason: "")
+            )
+        ]
+        #expect(attribution("2025-03-04T19:10:00Z") == .unknown)
+        #expect(attribution("2025-03-04T19:12:00Z") == .inferred)
+    }
+
+    @Test("a doubt in the index holds for lines of its time, and for no others")
+    func readsTheIndex() throws {
+        let index = try LineTests.index(variant: "als")
+        let from = Self.instant("2025-03-04T19:59:00Z")
+        index.doubts = [("als", DoubtedTime(from: from, until: from.advanced(by: 60_000_000), reason: ""))]
+        for (time, expected) in [
+            ("19:30:00", Attribution.inferred), ("19:58:58.900", .inferred), ("19:58:59.100", .unknown),
+            ("19:59:30", .unknown), ("20:00:00.900", .unknown), ("20:00:01.100", .inferred),
+        ] {
+            #expect(Self.attribution(Self.line("2025-03-04T\(time)Z"), index, Doubts()) == expected, "\(time)")
+        }
+        let untimed = "{\"path\":\"/recommend/7\",\"variant\":\"als\"}"
+        #expect(Self.attribution(untimed, index, Doubts()) == .inferred)
+        index.doubts = [("als", DoubtedTime(from: from, until: nil, reason: ""))]
+        #expect(Self.attribution(untimed, index, Doubts()) == .unknown)
+        #expect(Self.attribution(Self.line("2025-03-04T23:00:00Z"), index, Doubts()) == .unknown)
+        #expect(Self.attribution(Self.line("2025-03-04T18:30:00Z"), index, Doubts()) == .inferred)
+    }
+
     @Test("an attribution of somebody else's keeps nobody from adding what belongs there")
     func addsBesideOthers() throws {
         let index = try LineTests.index(variant: "als")
@@ -137,14 +179,24 @@ struct DoubtTests {
         for round in 0..<20_000 {
             if chance.percent(2) {
                 doubts.settle = Int64(chance.draw(3)) * 60_000_000
-                doubts.moving = chance.percent(30) ? ["als"] : []
+                index.doubts = []
+                for variant in ["als", "pop"] where chance.percent(30) {
+                    let from = Self.instant("2025-03-04T\(10 + chance.draw(4)):20:00Z")
+                    let time = DoubtedTime(
+                        from: from,
+                        until: chance.percent(70) ? from.advanced(by: Int64(chance.draw(3600)) * 1_000_000) : nil,
+                        reason: "")
+                    index.doubts.append((variant, time))
+                }
                 doubts.settling = chance.percent(30) ? ["pop"] : []
                 doubts.moved =
                     chance.percent(30)
                     ? [
                         Doubts.Moved(
-                            variant: "pop", from: Self.instant("2025-03-04T12:35:00Z"),
-                            until: Self.instant("2025-03-04T12:40:00Z"))
+                            variant: "pop",
+                            DoubtedTime(
+                                from: Self.instant("2025-03-04T12:35:00Z"), until: Self.instant("2025-03-04T12:40:00Z"),
+                                reason: ""))
                     ] : []
                 remembering.refresh()
             }

@@ -9,6 +9,8 @@ final class KnownManifests: ManifestIndex {
     private(set) var questions = 0
     private var manifests: [Manifest] = []
     private var lives: [(variant: String, from: Instant, manifest: Int)] = []
+    /// When it was not known whether a server still spoke with what was live.
+    var doubts: [(variant: String, time: DoubtedTime)] = [] { didSet { changes += 1 } }
     private var changes: Int64 = 0
     var isBroken = false
     /// When, by the clock, something later may have been live already; the end of each life where this is nil.
@@ -76,7 +78,10 @@ final class KnownManifests: ManifestIndex {
             indexed(own[index].manifest),
             LiveInterval(
                 variant: variant, from: own[index].from, until: until,
-                doubtedFrom: doubtedFrom.flatMap { doubt in until.map { min(doubt, $0) } })
+                doubtedFrom: doubtedFrom.flatMap { doubt in until.map { min(doubt, $0) } },
+                doubts: doubts.filter { $0.variant == variant }.map(\.time).filter { doubt in
+                    doubt.until.map { $0 >= own[index].from } ?? true && until.map { doubt.from < $0 } ?? true
+                })
         )
     }
 }

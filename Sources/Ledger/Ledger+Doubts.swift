@@ -1,0 +1,92 @@
+import Provenance
+import SQLite
+
+/// When it was not known whether the server of a variant still spoke with what was active. What was live then is in the activations; that
+/// it is not sure is here.
+extension Ledger {
+    /// A doubt about `variant` that is to be written.
+    package struct Doubt: Sendable {
+        package let variant: String
+        package let time: DoubtedTime
+        /// The sidecar that had it.
+        package let instance: String
+
+        package init(variant: String, time: DoubtedTime, instance: String) {
+            self.variant = variant
+            self.time = time
+            self.instance = instance
+        }
+    }
+
+    package func add(_ doubt: Doubt) throws(LedgerError) {
+        try write { () throws(LedgerError) in try sqlite { () throws(SQLiteError) in try insert(doubt) } }
+    }
+
+    func insert(_ doubt: Doubt) throws(SQLiteError) {
+        let row = try statement(.insertDoubt)
+        try row.bind(1, doubt.variant)
+        try row.bind(2, doubt.time.from.microseconds)
+        // The clock may have been set back meanwhile.
+        try row.bind(3, doubt.time.until.map { max($0, doubt.time.from).microseconds })
+        try row.bind(4, doubt.time.reason)
+        try row.bind(5, doubt.instance)
+        try row.run()
+    }
+
+    /// What was doubted of `variant`, be it by a sidecar that is gone, is sure again from `time` on.
+    package func endDoubts(of variant: String, at time: Instant) throws(LedgerError) {
+        try write { () throws(LedgerError) in
+            try sqlite { () throws(SQLiteError) in try endOpenDoubts(of: variant, at: time) }
+        }
+    }
+
+    func endOpenDoubts(of variant: String, at time: Instant) throws(SQLiteError) {
+        let row = try statement(.endDoubts)
+        try row.bind(1, variant)
+        try row.bind(2, time.microseconds)
+        try row.run()
+    }
+
+    /// The first of the doubts about `variant` that last.
+    package func openDoubt(of variant: String) throws(LedgerError) -> DoubtedTime? {
+        try doubts(.openDoubt) { statement throws(SQLiteError) in try statement.bind(1, variant) }.first
+    }
+
+    /// What was doubted of `variant` at any time from `from` until `until`.
+    package func doubts(of variant: String, from: Instant, until: Instant?) throws(LedgerError) -> [DoubtedTime] {
+        var found = try doubts(.doubtsWithin) { statement throws(SQLiteError) in
+            try statement.bind(1, variant)
+            try statement.bind(2, from.microseconds)
+            try statement.bind(3, until?.microseconds ?? .max)
+            try statement.bind(4, Int64(Self.mostDoubts) + 1)
+        }
+        // Where there are too many to tell apart, all that lies before the last of them is doubted.
+        let ended = found.filter { doubt in doubt.until.map { $0 <= until ?? $0 } ?? false }
+        if ended.count > Self.mostDoubts, let first = ended.min(by: { $0.until ?? from < $1.until ?? from }) {
+            found.append(DoubtedTime(from: from, until: first.until, reason: first.reason))
+        }
+        return found
+    }
+
+    private static let mostDoubts = 256
+
+    private func doubts(
+        _ query: Query, _ bind: (Statement) throws(SQLiteError) -> Void
+    ) throws(LedgerError) -> [DoubtedTime] {
+        guard hasDoubts else { return [] }
+        return try sqlite { () throws(SQLiteError) in
+            let statement = try statement(query)
+            defer { statement.reset() }
+            try bind(statement)
+            var found: [DoubtedTime] = []
+            while try statement.step() {
+                found.append(
+                    DoubtedTime(
+                        from: Instant(microseconds: statement.integer(0)),
+                        until: statement.optionalInteger(1).map(Instant.init(microseconds:)),
+                        reason: statement.optionalText(2) ?? ""))
+            }
+            return found
+        }
+    }
+}

@@ -1,0 +1,194 @@
+"""What was doubted stays doubted: lines of a time in which nobody knew what the model server spoke with claim nothing, whoever looks at them
+later: another process, after kills and restarts, or `trace` and `enrich` from the ledger."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+
+
+def line(seconds):
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1e6) % 1_000_000:06d}Z"
+    return f"{when},7,recommendation request /recommend/7, status 200, result: a,b, 4 ms"
+
+
+def enriched(colophon, *seconds):
+    """What `enrich` says of lines of those times: version and attribution of each."""
+    data = str(colophon.path / "data")
+    result = subprocess.run([COLOPHON, "enrich", "--data-dir", data, "--attribution-settle", "none"], capture_output=True, text=True,
+                            input="".join(line(at) + "\n" for at in seconds), timeout=PATIENCE)
+    assert result.returncode == 0, result.stderr
+    fields = [dict(part.split("=", 1) for part in text.split(", ") if "=" in part) for text in result.stdout.splitlines()]
+    return [(one.get("model_version"), one.get("attribution", "inferred")) for one in fields]
+
+
+def traced(colophon, seconds):
+    result = subprocess.run([COLOPHON, "trace", line(seconds), "--json", "--data-dir", str(colophon.path / "data")], capture_output=True,
+                            text=True, timeout=PATIENCE)
+    assert result.returncode == 4, (result.returncode, result.stderr)
+    return json.loads(result.stdout)
+
+
+def doubts(colophon):
+    with contextlib.closing(sqlite3.connect(colophon.path / "data" / "ledger.sqlite")) as database:
+        return database.execute("SELECT variant, since / 1e6, until / 1e6, reason, instance FROM doubts ORDER BY id").fetchall()
+
+
+def history(colophon, at):
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1e6) % 1_000_000:06d}Z"
+    result = subprocess.run([COLOPHON, "history", "--at", when, "--json", "--data-dir", str(colophon.path / "data")], capture_output=True,
+                            text=True, timeout=PATIENCE)
+    assert result.returncode == 0, result.stderr
+    [activation] = json.loads(result.stdout)["activations"]
+    return activation
+
+
+def variant(colophon):
+    return colophon.ask("/v1/status")[1]["variants"][0]
+
+
+def later(seconds):
+    """Clocks that differ by a second make what is near unsure: what is to be sure lies further away."""
+    end = time.time() + seconds
+    wait_until(lambda: time.time() > end, "the time")
+
+
+@contextlib.contextmanager
+def serving(upstream, at, *args, version="m1"):
+    with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", *args, version=version,
+                  directory=str(at)) as colophon:
+        yield colophon
+
+
+@contextlib.contextmanager
+def directory():
+    at = Path(tempfile.mkdtemp(prefix="colophon-doubted-"))
+    try:
+        yield at
+    finally:
+        shutil.rmtree(at, ignore_errors=True)
+
+
+def test_a_pointer_that_led_nowhere_for_a_while_leaves_a_doubt_that_outlasts_the_process():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            later(1.2)
+            sure = time.time()
+            later(1.2)
+            place(colophon.pointer, "rubbish")
+            wait_until(lambda: not variant(colophon)["current"], "the doubt")
+            wait_until(lambda: doubts(colophon), "the ledger to have it")
+            broken = time.time()
+            # It lasts, and so it is told while it does.
+            assert enriched(colophon, sure, broken) == [("m1", "inferred"), ("m1", "unknown")]
+            answer = traced(colophon, broken)
+            assert answer["attribution"] == "unknown" and "nobody could tell" in answer["note"], answer
+            colophon.process.kill()
+            colophon.process.wait()
+        killed = time.time()
+        with serving(upstream, at, "--manifest-optional", version=None) as colophon:
+            # Another process, and the pointer still leads nowhere: it is the same doubt.
+            assert len(doubts(colophon)) == 1 and doubts(colophon)[0][2] is None, doubts(colophon)
+            assert enriched(colophon, broken, killed) == [("m1", "unknown")] * 2
+            place(colophon.pointer, manifest("m1"))
+            wait_until(lambda: doubts(colophon)[0][2], "its end")
+            mended = time.time()
+            colophon.get("/").assert_stamped("m1")
+            later(1.2)
+            assert enriched(colophon, sure, broken, killed, time.time()) == [
+                ("m1", "inferred"), ("m1", "unknown"), ("m1", "unknown"), ("m1", "inferred")]
+            answer = traced(colophon, broken)
+            assert history(colophon, broken)["doubts"][0]["reason"] == doubts(colophon)[0][3] and not history(colophon, sure)["doubts"]
+            assert "until" in answer["note"] and "m1" == answer["model_version"], answer
+            [(name, since, until, reason, instance)] = doubts(colophon)
+            assert name == "default" and sure < since <= broken and killed < until <= mended, doubts(colophon)
+            assert "model_manifest.json" in reason and instance == "default", reason
+
+
+def test_a_promotion_while_nobody_watched_is_doubted_from_when_the_pointer_changed():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            pointer = colophon.pointer
+        later(1.2)
+        before = time.time()
+        later(1.2)
+        # As whoever promotes does it: written beside it, and renamed; its contents may be older.
+        new = pointer.with_name("new")
+        new.write_text(manifest("m2"))
+        os.utime(new, (1_700_000_000, 1_700_000_000))
+        new.rename(pointer)
+        swapped = time.time()
+        later(1.2)
+        after = time.time()
+        with serving(upstream, at, version=None) as colophon:
+            colophon.get("/").assert_stamped("m2")
+            later(1.2)
+            assert enriched(colophon, before, after, time.time()) == [("m1", "inferred"), ("m1", "unknown"), ("m2", "inferred")]
+            assert "nobody watched" in traced(colophon, after)["note"], traced(colophon, after)
+            [(_, since, until, _, _)] = doubts(colophon)
+            assert swapped - 0.5 <= since <= swapped and until > after, (since, swapped, until)
+
+
+def test_links_that_were_swapped_while_nobody_watched_tell_when():
+    """As a projected volume is swapped: the file itself is much older than the link that leads to it."""
+    with Upstream(ok) as upstream, directory() as at:
+        for version in ("m1", "m2"):
+            (at / f"..{version}").mkdir()
+            place(at / f"..{version}" / "model_manifest.json", manifest(version))
+        (at / "..data").symlink_to("..m1")
+        (at / "live.json").symlink_to("..data/model_manifest.json")
+        pointers = ["--manifest", str(at / "live.json")]
+
+        def served():
+            return Colophon(upstream.address, "--attribution-settle", "none", manifest_args=pointers, version=None, directory=str(at))
+
+        with served():
+            later(2.4)
+        before = time.time()
+        later(1.2)
+        (at / "..new").symlink_to("..m2")
+        (at / "..new").rename(at / "..data")
+        swapped = time.time()
+        with served() as colophon:
+            [(_, since, until, _, _)] = doubts(colophon)
+            assert swapped - 0.5 <= since <= swapped <= until, (since, swapped, until)
+            assert enriched(colophon, before) == [("m1", "inferred")]
+
+
+def test_each_promotion_is_doubted_until_it_is_on_record_and_a_restart_with_the_same_pointer_is_none():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            for number in (2, 3):
+                place(colophon.pointer, manifest(f"m{number}"))
+                wait_until(lambda: variant(colophon)["model_version"] == f"m{number}", "the promotion")
+            found = doubts(colophon)
+            assert len(found) == 2 and all(0 <= until - since < PATIENCE for _, since, until, _, _ in found), found
+        with serving(upstream, at, version=None) as colophon:
+            assert variant(colophon)["current"] and doubts(colophon) == found
+
+
+def test_a_doubt_while_the_ledger_takes_nothing_is_written_when_it_does_again():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            later(1.2)
+            with contextlib.closing(sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                place(colophon.pointer, manifest("m2"))
+                wait_until(lambda: not variant(colophon)["current"], "the doubt")
+                doubted = time.time()
+                later(1.2)
+                other.execute("ROLLBACK")
+            wait_until(lambda: variant(colophon)["model_version"] == "m2" and variant(colophon)["current"], "the promotion")
+            assert enriched(colophon, doubted) == [("m1", "unknown")], (doubted, enriched(colophon, doubted), doubts(colophon))
+            [(_, since, until, _, _)] = doubts(colophon)
+            assert since <= doubted < until, (since, doubted, until)
+
+
+run({name: test for name, test in list(globals().items()) if name.startswith("test_")})

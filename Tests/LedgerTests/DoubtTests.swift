@@ -1,0 +1,128 @@
+import Crypto
+import Provenance
+import Runtime
+import SQLite
+import TestSupport
+import Testing
+
+@testable import Ledger
+
+@Suite("Doubts in the ledger")
+struct DoubtTests {
+    private let scratch = Scratch()
+
+    private func at(_ time: Int64) -> Instant { Instant(microseconds: time) }
+
+    private func doubt(_ from: Int64, _ until: Int64?, of variant: String = "v", reason: String = "why") -> Ledger.Doubt
+    {
+        Ledger.Doubt(
+            variant: variant, time: DoubtedTime(from: at(from), until: until.map(at), reason: reason), instance: "i")
+    }
+
+    private func ledger() throws -> (Ledger, [Manifest]) {
+        let ledger = try Ledger.writing(scratch.path("l"), hashing: SHA256.hash)
+        let manifests = try (0..<2).map { try Specimen.manifest($0) }
+        try ledger.addAll(manifests) { manifest throws(LedgerError) in
+            _ = try ledger.add(manifest, file: nil, at: at(1))
+        }
+        return (ledger, manifests)
+    }
+
+    private func activate(
+        _ ledger: Ledger, _ manifest: Manifest, at time: Int64, of variant: String = "v", doubt: DoubtedTime? = nil
+    ) throws {
+        _ = try ledger.activate(
+            manifest.digest, variant: variant, at: at(time), cause: "pointer", actor: nil, instance: "i", doubt: doubt)
+    }
+
+    private func times(_ ledger: Ledger, _ from: Int64, _ until: Int64?, of variant: String = "v") throws -> [[Int64?]]
+    {
+        try ledger.doubts(of: variant, from: at(from), until: until.map(at))
+            .map { [$0.from.microseconds, $0.until?.microseconds] }
+            .sorted { ($0[0] ?? 0, $0[1] ?? .max) < ($1[0] ?? 0, $1[1] ?? .max) }
+    }
+
+    @Test("a doubt lasts until it is ended, by an activation too, and belongs to its variant")
+    func lastsUntilEnded() throws {
+        let (ledger, manifests) = try ledger()
+        try activate(ledger, manifests[0], at: 100)
+        try ledger.add(doubt(150, nil))
+        try ledger.add(doubt(160, nil, of: "w"))
+        #expect(try ledger.openDoubt(of: "v")?.from == at(150))
+        #expect(try times(ledger, 100, nil) == [[150, nil]])
+        try ledger.endDoubts(of: "v", at: at(170))
+        #expect(try ledger.openDoubt(of: "v") == nil && ledger.openDoubt(of: "w") != nil)
+        try ledger.add(doubt(180, nil))
+        try activate(ledger, manifests[1], at: 200)
+        #expect(try times(ledger, 100, 200) == [[150, 170], [180, 200]])
+        // It ended where the next one begins.
+        #expect(try times(ledger, 200, nil) == [[180, 200]])
+        try activate(
+            ledger, manifests[0], at: 300, doubt: DoubtedTime(from: at(290), until: nil, reason: "seen late"))
+        #expect(try times(ledger, 200, 300) == [[180, 200], [290, 300]])
+        #expect(try ledger.doubts(of: "v", from: at(210), until: at(300)).map(\.reason) == ["seen late"])
+        #expect(try times(ledger, 100, nil, of: "w") == [[160, nil]])
+    }
+
+    @Test("one that ends after the time that is asked for is found, and one beyond it is not")
+    func findsOverlaps() throws {
+        let (ledger, _) = try ledger()
+        for (from, until) in [(10, 20), (30, 40), (50, 90), (95, nil)] as [(Int64, Int64?)] {
+            try ledger.add(doubt(from, until))
+        }
+        #expect(try times(ledger, 20, 30) == [[10, 20]])
+        #expect(try times(ledger, 60, 70) == [[50, 90]])
+        #expect(try times(ledger, 41, 49).isEmpty)
+        #expect(try times(ledger, 35, 100) == [[30, 40], [50, 90], [95, nil]])
+        #expect(try times(ledger, 91, 95).isEmpty)
+    }
+
+    @Test("a clock that was set back makes no doubt that ends before it begins")
+    func survivesClocks() throws {
+        let (ledger, _) = try ledger()
+        try ledger.add(doubt(100, nil))
+        try ledger.endDoubts(of: "v", at: at(50))
+        #expect(try times(ledger, 0, nil) == [[100, 100]])
+    }
+
+    @Test("of too many, the old ones are one: nothing that was doubted is ever sure")
+    func collapsesMany() throws {
+        let (ledger, _) = try ledger()
+        for number in 0..<300 { try ledger.add(doubt(Int64(number) * 10 + 10, Int64(number) * 10 + 15)) }
+        let found = try ledger.doubts(of: "v", from: at(0), until: nil)
+        #expect(found.count <= 260)
+        for number in 0..<300 {
+            #expect(found.contains { $0.contains(at(Int64(number) * 10 + 12)) }, "\(number)")
+        }
+        // The latest are still told apart.
+        #expect(!found.contains { $0.contains(at(299 * 10 + 7)) })
+    }
+
+    @Test("a doubt only ends, and once, by SQL too")
+    func isImmutable() throws {
+        let (ledger, _) = try ledger()
+        try ledger.add(doubt(10, nil))
+        try ledger.add(doubt(10, 20))
+        let database = try Database(ledger.path, mode: .readWrite, busyTimeout: 1000)
+        for sql in [
+            "DELETE FROM doubts", "UPDATE doubts SET until = 30 WHERE until = 20", "UPDATE doubts SET since = 5",
+            "UPDATE doubts SET reason = 'x'", "UPDATE doubts SET until = NULL",
+            "UPDATE doubts SET variant = 'x', until = 12",
+            "UPDATE doubts SET until = 5 WHERE until IS NULL",
+        ] {
+            #expect(throws: SQLiteError.self, "\(sql)") { try database.execute(sql) }
+        }
+        try database.execute("UPDATE doubts SET until = 30 WHERE until IS NULL")
+    }
+
+    @Test("a ledger of the first release is brought up to date by who may write")
+    func upgrades() throws {
+        let fixture = Program.root + "/Tests/Fixtures/databases/ledger-0.1.0.sqlite"
+        let path = scratch.write("old/ledger.sqlite", bytes: try #require(Scratch.bytes(of: fixture)))
+        let before = try Database(path, mode: .immutable, busyTimeout: 0).prepare("PRAGMA user_version")
+        #expect(try before.step() && before.integer(0) == 1)
+        let ledger = try Ledger.reading(scratch.path("old"), hashing: SHA256.hash)
+        try ledger.add(doubt(100, 200, of: "als_model"))
+        #expect(try times(ledger, 0, nil, of: "als_model") == [[100, 200]])
+    }
+}
