@@ -1,5 +1,6 @@
 import CSystem
 import Glibc
+import Provenance
 
 /// Whole files and directories.
 package enum Files {
@@ -118,6 +119,16 @@ package enum Files {
             guard isLinked || code == EEXIST else { throw SystemError("create", path, code: code) }
             return isLinked
         }
+    }
+
+    /// Gives a file the time of its last change, and makes it where there is none.
+    package static func touch(_ path: String, at time: Instant, mode: mode_t) throws(SystemError) {
+        let number = retrying { colophon_open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode) }
+        guard number >= 0 else { throw SystemError("open", path) }
+        let file = Descriptor(owning: number)
+        let (seconds, rest) = time.microseconds.quotientAndRemainder(dividingBy: 1_000_000)
+        var times = Array(repeating: timespec(tv_sec: Int(seconds), tv_nsec: Int(rest) * 1000), count: 2)
+        guard futimens(file.number, &times) == 0 else { throw SystemError("change", path) }
     }
 
     /// Waits until a directory's names are on the disk.

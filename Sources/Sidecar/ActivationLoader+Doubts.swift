@@ -33,23 +33,48 @@ extension ActivationLoader {
     /// as long as nobody watched it.
     func unwrittenDoubt(_ index: Int, lastActivation: Instant?, cause: Cause) -> DoubtedTime? {
         if cause == .start {
-            guard let lastActivation else { return nil }
-            return DoubtedTime(
-                from: unwatchedSince(index, lastActivation), until: nil,
-                reason: "the pointer changed while nobody watched it")
+            return lastActivation.map {
+                DoubtedTime(from: unwatchedSince(index, $0), until: nil, reason: Self.unwatched)
+            }
         }
         guard let doubt = states[index].doubt, !doubt.isBegun else { return nil }
         return doubt.time
     }
 
+    private static let unwatched = "the pointer changed while nobody watched it"
+
+    /// Where nobody has noted when it was last watched, its own last change is the best that is known.
     private func unwatchedSince(_ index: Int, _ lastActivation: Instant) -> Instant {
-        max(lastActivation, min(watches[index].changedAt ?? lastActivation, Clock.now()))
+        max(lastActivation, min(watchedUntil ?? watches[index].changedAt ?? lastActivation, Clock.now()))
     }
 
-    /// The pointer names what was active when the last sidecar ended: what that one doubted is sure again.
-    func endEarlierDoubt(_ index: Int, at now: Instant) throws(LedgerError) {
+    /// The pointer names what was active when the last sidecar ended: what that one doubted is sure again. But if it was changed since, it may
+    /// have led elsewhere meanwhile.
+    func endEarlierDoubt(_ index: Int, since lastActivation: Instant, at now: Instant) throws(LedgerError) {
         let variant = states[index].variant
-        if try ledger.openDoubt(of: variant) != nil { try ledger.endDoubts(of: variant, at: now) }
+        if try ledger.openDoubt(of: variant) != nil { return try ledger.endDoubts(of: variant, at: now) }
+        guard let watchedUntil, let changedAt = watches[index].changedAt,
+            changedAt.advanced(by: Self.coarseness) > watchedUntil
+        else { return }
+        let from = min(unwatchedSince(index, lastActivation), now)
+        try ledger.add(
+            Ledger.Doubt(
+                variant: variant, time: DoubtedTime(from: from, until: now, reason: Self.unwatched),
+                instance: settings.instance))
+    }
+
+    /// The clock of file systems stands still for some milliseconds at a time.
+    private static let coarseness: Int64 = 50_000
+
+    /// Notes that all is on record until now: whatever happens while nobody watches comes later. Where that fails, more is doubted, not less.
+    func noteWatched() {
+        let states = states
+        let isOnRecord = states.allSatisfy { state in
+            state.unwrittenDoubts.isEmpty && (state.isCurrent || state.doubt?.isBegun ?? true)
+        }
+        let times = zip(states, lookedAt).filter(\.0.isCurrent).map(\.1)
+        guard isOnRecord, let time = times.min() else { return }
+        try? Files.touch(watchedFile, at: time, mode: 0o600)
     }
 
     /// The pointer cannot be followed at the start: what was live until then is doubted from when it was last sure.

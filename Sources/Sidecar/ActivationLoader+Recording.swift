@@ -35,7 +35,7 @@ extension ActivationLoader {
             // The last activation, whatever the clock says now.
             let last = try ledger.activation(of: state.variant, at: Instant(microseconds: .max))
             if cause == .start, let last, try ledger.manifest(last.record).digest == file.manifest.digest {
-                try endEarlierDoubt(index, at: now)
+                try endEarlierDoubt(index, since: last.from, at: now)
                 return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
             }
             let doubt = unwrittenDoubt(index, lastActivation: last?.from, cause: cause)

@@ -35,6 +35,9 @@ final class ActivationLoader: @unchecked Sendable {
     var watches: [PointerWatch]
     /// When each pointer was last seen to name what is active, or what was looked at then.
     var lookedAt: [Instant]
+    /// Its time of change says until when the pointers were watched, and until when the last sidecar of this instance did.
+    let watchedFile: String
+    let watchedUntil: Instant?
     /// Why a doubt could not be written to the ledger, the last time.
     var doubtProblem: String?
     var lastSerial: UInt64 = 0
@@ -68,7 +71,10 @@ final class ActivationLoader: @unchecked Sendable {
         var hasEnded = false
     }
 
-    init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog) throws(SystemError) {
+    /// `directory` is the instance's own.
+    init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog, directory: String) throws(SystemError) {
+        watchedFile = Paths.join(directory, "watched")
+        watchedUntil = try FileStatus.of(watchedFile).map { Instant(microseconds: $0.modification.time / 1000) }
         self.settings = settings
         self.ledger = ledger
         self.log = log
@@ -138,6 +144,7 @@ final class ActivationLoader: @unchecked Sendable {
             log.write(.warn, "watch-failed", [("reason", .string(error.description))])
         }
         writeDoubts()
+        noteWatched()
         while !isStopping.load(ordering: .acquiring) {
             for pointer in watches { for directory in pointer.directories { watch?.add(directory) } }
             let isReady = Readiness.wait([wake.number, watch?.number ?? -1], milliseconds: Int32(settings.poll / 1000))
@@ -154,6 +161,7 @@ final class ActivationLoader: @unchecked Sendable {
             }
             for tell in whenLooked { tell(states) }
             writeDoubts()
+            noteWatched()
             // What others have added to the ledger since, an upstream may name.
             if loadKnown() { board?.publish(table()) }
             board?.reclaim()

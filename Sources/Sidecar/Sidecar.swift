@@ -63,7 +63,7 @@ package struct Sidecar: ~Copyable {
         let ledger: Ledger
         do { ledger = try Ledger.writing(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
         let loader = try Self.system { () throws(SystemError) in
-            try ActivationLoader(settings, ledger: ledger, log: log)
+            try ActivationLoader(settings, ledger: ledger, log: log, directory: instance.path)
         }
         try loader.loadFirst()
         fleet.board.publish(loader.table())

@@ -112,13 +112,23 @@ def test_a_pointer_that_led_nowhere_for_a_while_leaves_a_doubt_that_outlasts_the
             assert "model_manifest.json" in reason and instance == "default", reason
 
 
-def test_a_promotion_while_nobody_watched_is_doubted_from_when_the_pointer_changed():
+def watched(at):
+    return (at / "data" / "instances" / "default" / "watched").stat().st_mtime
+
+
+def test_a_promotion_while_nobody_watched_is_doubted_from_when_somebody_last_did():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at) as colophon:
             pointer = colophon.pointer
+            later(1.2)
+            before = time.time()
+            later(1.2)
+            # It says so while it watches, not only at an orderly end.
+            wait_until(lambda: watched(at) > before + 1.2, "the note")
+            colophon.process.kill()
+        last = watched(at)
         later(1.2)
-        before = time.time()
-        later(1.2)
+        between = time.time()
         # As whoever promotes does it: written beside it, and renamed; its contents may be older.
         new = pointer.with_name("new")
         new.write_text(manifest("m2"))
@@ -130,10 +140,32 @@ def test_a_promotion_while_nobody_watched_is_doubted_from_when_the_pointer_chang
         with serving(upstream, at, version=None) as colophon:
             colophon.get("/").assert_stamped("m2")
             later(1.2)
-            assert enriched(colophon, before, after, time.time()) == [("m1", "inferred"), ("m1", "unknown"), ("m2", "inferred")]
+            assert enriched(colophon, before, between, after, time.time()) == [
+                ("m1", "inferred"), ("m1", "unknown"), ("m1", "unknown"), ("m2", "inferred")]
             assert "nobody watched" in traced(colophon, after)["note"], traced(colophon, after)
             [(_, since, until, _, _)] = doubts(colophon)
-            assert swapped - 0.5 <= since <= swapped and until > after, (since, swapped, until)
+            assert abs(since - last) < 0.001 and until > after, (since, last, until)
+
+
+def test_a_pointer_that_went_elsewhere_and_came_back_while_nobody_watched_is_doubted():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            wait_until(lambda: watched(at), "the note")
+            last = watched(at)
+        later(1.2)
+        place(colophon.pointer, manifest("m2"))
+        later(1.2)
+        meanwhile = time.time()
+        place(colophon.pointer, manifest("m1"))
+        with serving(upstream, at, version=None) as colophon:
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")]
+            found = doubts(colophon)
+            assert len(found) == 1 and found[0][1] >= last and found[0][2] > meanwhile, (found, last)
+            # Clocks of file systems are coarse: what was placed just now may have been placed a little later.
+            wait_until(lambda: watched(at) > found[0][2] + 0.2, "the note")
+        # Nothing has changed since: nothing is doubted.
+        with serving(upstream, at, version=None) as colophon:
+            assert doubts(colophon) == found, (doubts(colophon), found)
 
 
 def test_links_that_were_swapped_while_nobody_watched_tell_when():
@@ -153,6 +185,8 @@ def test_links_that_were_swapped_while_nobody_watched_tell_when():
             later(2.4)
         before = time.time()
         later(1.2)
+        # Of another instance nobody has noted when it last watched: then the links themselves tell.
+        (at / "data" / "instances" / "default" / "watched").unlink()
         (at / "..new").symlink_to("..m2")
         (at / "..new").rename(at / "..data")
         swapped = time.time()
@@ -170,6 +204,7 @@ def test_each_promotion_is_doubted_until_it_is_on_record_and_a_restart_with_the_
                 wait_until(lambda: variant(colophon)["model_version"] == f"m{number}", "the promotion")
             found = doubts(colophon)
             assert len(found) == 2 and all(0 <= until - since < PATIENCE for _, since, until, _, _ in found), found
+            wait_until(lambda: watched(at) > found[-1][2] + 0.2, "the note")
         with serving(upstream, at, version=None) as colophon:
             assert variant(colophon)["current"] and doubts(colophon) == found
 
