@@ -188,14 +188,14 @@ final class FollowedFile {
             if end == bytes.count {
                 // The rest of a line is read again when there is more of it, unless it is too long to wait for.
                 guard line.count > lineLimit || piece != nil else { break }
-                guard bury(line, position, piece ?? 0, false) else { return .full }
+                guard bury(line, handedOn, piece ?? 0, false) else { return .full }
                 if piece == nil { pieceStart = position }
                 piece = (piece ?? 0) + 1
                 position += Int64(line.count)
                 return .more
             }
             if let number = piece {
-                guard bury(line, position, number, true) else { return .full }
+                guard bury(line, pieceStart, number, true) else { return .full }
                 piece = nil
             } else if line.count > lineLimit {
                 guard bury(line, position, 0, true) else { return .full }

@@ -2,7 +2,9 @@
 
 `loss.py COLOPHON [SECONDS [SEED [BROKERS [topic]]]]`. Every number that was accepted must be in the topic at least once, and per key in order once
 repetitions are dropped by their origin. A file's line is accepted when it is written, a body's with its 204, a response's line when the
-client has the response. With `topic` lines come from another topic too, and all go through transactions: those of the topic must be there exactly
+client has the response. Lines that are too long must be among the dead letters, whole. Meanwhile manifests are promoted, also while nobody
+watches: no record may say more of where it came from than the pointer bears out. Seeds that three divides have a spool that fills up, and no proxy,
+which would shed. With `topic` lines come from another topic too, and all go through transactions: those of the topic must be there exactly
 once. What runs by lot follows the seed, which every failure names.
 """
 
@@ -13,17 +15,21 @@ import threading
 import urllib.error
 import urllib.request
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from cluster import *
 from harness import Colophon, Upstream, ok  # noqa: E402
+from truth import Claims, Promotions, dead_letters, overlong  # noqa: E402
 
 SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 20
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else random.randrange(1 << 32)
 BROKERS = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 FROM_TOPIC = sys.argv[5:] == ["topic"]
-FILE_BURST, BODY_LINES, TOPIC_BURST = 400, 100, 200
+IS_SMALL = SEED % 3 == 0
+FILE_BURST, BODY_LINES, TOPIC_BURST = 400, 2000 if IS_SMALL else 100, 200
 FIRST_OF_TOPIC = 300_000_000
+FIRST_TOO_LONG = 400_000_000
+LINE_LIMIT = 4096
 
 
 class Sidecar:
@@ -31,7 +37,8 @@ class Sidecar:
 
     def __init__(self, at, upstream, kafka, topic, file, source):
         self.args = (upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-files", str(file),
-                     "--spool-bytes", "192MiB", "--recommendation-line", "true",
+                     "--spool-bytes", "16MiB" if IS_SMALL else "192MiB", "--recommendation-line", "true", "--attribution-settle", "none",
+                     "--limits-line-bytes", str(LINE_LIMIT),
                      *(["--logs-from-kafka-topic", source] if source else []))
         self.at = at
         self.lock = threading.Lock()
@@ -43,11 +50,11 @@ class Sidecar:
     def start(self):
         # A full disk can keep it from starting; then it is tried again.
         while True:
-            colophon = Colophon(*self.args, directory=str(self.at))
+            colophon = Colophon(*self.args, version=None, directory=str(self.at))
             try:
                 colophon.__enter__()
             except AssertionError:
-                colophon.process.wait()
+                assert colophon.process.wait() != 2, colophon.said()
                 self.said.append(colophon.said())
                 time.sleep(0.05)
                 continue
@@ -82,25 +89,26 @@ class FileWriter(threading.Thread):
     def __init__(self, sidecar, file, stop, chance):
         super().__init__(daemon=True)
         self.sidecar, self.file, self.stop_event, self.chance = sidecar, file, stop, chance
-        self.accepted = []
+        self.number = 0
+        self.accepted, self.too_long = [], []
         self.rotations = [0, 0]
 
     def run(self):
-        number = 0
         out = open(self.file, "a")
         while not self.stop_event.is_set():
-            out.writelines(line(n) + "\n" for n in range(number, number + FILE_BURST))
-            out.flush()
-            self.accepted += range(number, number + FILE_BURST)
-            number += FILE_BURST
+            self.write(out, FILE_BURST)
+            if self.chance.random() < 0.05:
+                self.write_in_two(out, line(self.number))
+                self.accepted.append(self.number)
+                self.number += 1
+            if self.chance.random() < 0.02:
+                self.too_long.append(overlong(FIRST_TOO_LONG + self.number, LINE_LIMIT))
+                self.write_in_two(out, self.too_long[-1])
             if self.chance.random() < 0.02:
                 if self.chance.random() < 0.5:
-                    self.file.rename(self.file.with_name(f"old-{number}"))
+                    self.file.rename(self.file.with_name(f"old-{self.number}"))
                     # Until it reopens, a server goes on writing to the old one.
-                    out.writelines(line(n) + "\n" for n in range(number, number + 50))
-                    out.flush()
-                    self.accepted += range(number, number + 50)
-                    number += 50
+                    self.write(out, 50)
                     out.close()
                     out = open(self.file, "a")
                     self.rotations[0] += 1
@@ -109,6 +117,21 @@ class FileWriter(threading.Thread):
                     self.rotations[1] += 1
             self.stop_event.wait(0.02)
         out.close()
+
+    def write(self, out, count):
+        numbers = range(self.number, self.number + count)
+        out.writelines(line(n) + "\n" for n in numbers)
+        out.flush()
+        self.accepted += numbers
+        self.number += count
+
+    def write_in_two(self, out, text):
+        """A line that is begun, and ended a while later: whatever happens comes in between."""
+        middle = self.chance.randrange(1, len(text))
+        for part in (text[:middle], text[middle:] + "\n"):
+            out.write(part)
+            out.flush()
+            self.stop_event.wait(self.chance.random() * 0.3)
 
     def is_read(self, size):
         """Whether colophon has taken in the whole file, as far as it can be asked within a second."""
@@ -124,11 +147,11 @@ class FileWriter(threading.Thread):
 class Poster(threading.Thread):
     """Posts bodies; those that were answered with 204 are accepted."""
 
-    def __init__(self, sidecar, stop):
+    def __init__(self, sidecar, stop, chance):
         super().__init__(daemon=True)
-        self.sidecar, self.stop_event = sidecar, stop
-        self.accepted = []
-        self.refused = 0
+        self.sidecar, self.stop_event, self.chance = sidecar, stop, chance
+        self.accepted, self.too_long = [], []
+        self.refused = self.full = 0
 
     def run(self):
         number = 100_000_000
@@ -138,15 +161,20 @@ class Poster(threading.Thread):
             if colophon is None:
                 time.sleep(0.01)
                 continue
-            body = "".join(line(n) + "\n" for n in range(number, number + BODY_LINES)).encode()
+            texts = [line(n) for n in range(number, number + BODY_LINES)]
+            too_long = [overlong(FIRST_TOO_LONG + number, LINE_LIMIT)] if self.chance.random() < 0.005 else []
+            body = "".join(text + "\n" for text in texts[:50] + too_long + texts[50:]).encode()
             request = urllib.request.Request(
                 f"http://{colophon.admin}/v1/logs", data=body, headers={"Content-Type": "application/x-ndjson"})
             try:
                 if urllib.request.urlopen(request, timeout=10).status == 204:
                     self.accepted += range(number, number + BODY_LINES)
-            except (OSError, ValueError) as error:
-                self.refused += 1
-            except Exception:
+                    self.too_long += too_long
+            except urllib.error.HTTPError as error:
+                assert error.code == 503, (error.code, error.read())
+                self.full += 1
+                self.stop_event.wait(0.01)
+            except (OSError, ValueError, http.client.HTTPException):
                 self.refused += 1
             number += BODY_LINES
 
@@ -216,9 +244,9 @@ def answer(connection, head, rest):
     return ok(connection, head, rest, body=f"n{number},b".encode(), fields="Content-Type: text/plain\r\n")
 
 
-def disturb(chance, sidecar, kafka, at, events):
+def disturb(chance, sidecar, kafka, at, promotions, events):
     """One thing that goes wrong, and is put right again."""
-    kinds = ["kill", "kill", "kill", "restart", "freeze", "broker-kill", "broker-stop", "broker-pause", "disk"]
+    kinds = ["kill", "kill", "kill", "restart", "away", "promote", "promote", "freeze", "broker-kill", "broker-stop", "broker-pause", "disk"]
     kind = chance.choice(kinds)
     node = ["--node", str(chance.randint(1, BROKERS))] if BROKERS > 1 else []
     events.append(kind)
@@ -228,8 +256,19 @@ def disturb(chance, sidecar, kafka, at, events):
     elif kind == "restart":
         sidecar.end(signal.SIGTERM)
         sidecar.start()
+    elif kind == "away":
+        sidecar.end(signal.SIGKILL)
+        for _ in range(chance.randrange(3)):
+            time.sleep(chance.random())
+            promotions.promote()
+        time.sleep(chance.random())
+        sidecar.start()
+    elif kind == "promote":
+        promotions.promote()
     elif kind == "freeze":
         sidecar.current.process.send_signal(signal.SIGSTOP)
+        if chance.random() < 0.5:
+            promotions.promote()
         time.sleep(chance.random() * 1.5)
         sidecar.current.process.send_signal(signal.SIGCONT)
     elif kind in ("broker-kill", "broker-stop"):
@@ -241,7 +280,7 @@ def disturb(chance, sidecar, kafka, at, events):
         kafka.act("resume", *node)
     elif kind == "broker-pause":
         kafka.act("pause", *node)
-        time.sleep(0.5 + chance.random() * 3)
+        time.sleep((3 if IS_SMALL else 0.5) + chance.random() * 3)
         if chance.random() < 0.3:
             sidecar.end(signal.SIGKILL)
             sidecar.start()
@@ -254,33 +293,38 @@ def disturb(chance, sidecar, kafka, at, events):
                 out.flush()
         time.sleep(0.2 + chance.random())
         if chance.random() < 0.3:
+            promotions.promote()
+        if chance.random() < 0.3:
             sidecar.end(signal.SIGKILL)
             ballast.unlink()
             sidecar.start()
         ballast.unlink(missing_ok=True)
 
 
-def verify(kafka, topic, accepted):
-    """Reads the whole topic, again and again, until every accepted number is there; the figures, or what is wrong."""
+def verify(kafka, topic, accepted, claims=None):
+    """Reads the whole topic, again and again, until every accepted number is there, and then to its end; the figures, or what is wrong."""
     deadline = time.monotonic() + 4 * PATIENCE
     consumer = Consumer({**kafka.settings(), "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest",
-                         "enable.auto.commit": False, "fetch.message.max.bytes": 4 << 20})
+                         "enable.auto.commit": False, "fetch.message.max.bytes": 4 << 20, "enable.partition.eof": True})
     missing = set(accepted)
     positions, last = {}, {}
     total = repeated = 0
-    wrong, once = [], set()
+    wrong, once, ended = [], set(), set()
     pattern = re.compile(rb"result: n(\d+),")
     try:
         partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        while missing and time.monotonic() < deadline:
+        while (missing or len(ended) < len(partitions)) and time.monotonic() < deadline:
             for message in consumer.consume(20_000, timeout=1):
                 if message.error():
+                    if message.error().code() == KafkaError._PARTITION_EOF:
+                        ended.add(message.partition())
                     continue
+                ended.discard(message.partition())
                 total += 1
                 value = message.value()
                 found = pattern.search(value)
-                if not found or b"manifest_sha256=" not in value:
+                if not found or not claims and b"manifest_sha256=" not in value:
                     wrong.append(value[:200])
                     continue
                 number = int(found[1])
@@ -289,7 +333,10 @@ def verify(kafka, topic, accepted):
                     if number in once:
                         wrong.append(f"{number} of the topic is there twice")
                     once.add(number)
-                origin = dict(message.headers())["origin"].decode()
+                headers = {name: text.decode() for name, text in message.headers()}
+                if claims and (untrue := claims.wrong(number, value, headers)):
+                    wrong.append(untrue)
+                origin = headers["origin"]
                 generation, position = origin.rsplit(":", 1)
                 position = int(position)
                 seen = positions.setdefault(generation, set())
@@ -321,9 +368,12 @@ def main():
         topic = kafka.create(partitions=3, min_insync_replicas=min(2, BROKERS))
         # Rotated names match too: a file may come and go while nobody follows it.
         source = kafka.create(partitions=3, min_insync_replicas=min(2, BROKERS)) if FROM_TOPIC else None
+        promotions = Promotions(small / "model_manifest.json")
         sidecar = Sidecar(small, upstream, kafka, topic, logs / "*", source)
         stop = threading.Event()
-        sources = [FileWriter(sidecar, logs / "app.log", stop, random.Random(SEED + 1)), Poster(sidecar, stop), Asker(sidecar, stop)]
+        sources = [FileWriter(sidecar, logs / "app.log", stop, random.Random(SEED + 1)), Poster(sidecar, stop, random.Random(SEED + 2))]
+        if not IS_SMALL:
+            sources.append(Asker(sidecar, stop))
         if FROM_TOPIC:
             sources.append(Publisher(kafka, source, stop))
         events = []
@@ -333,23 +383,32 @@ def main():
             deadline = time.monotonic() + SECONDS
             while time.monotonic() < deadline:
                 time.sleep(chance.random() * 1.5)
-                disturb(chance, sidecar, kafka, small, events)
+                disturb(chance, sidecar, kafka, small, promotions, events)
             stop.set()
             for one in sources:
                 one.join(3 * PATIENCE)
                 assert not one.is_alive()
             accepted = [n for one in sources for n in one.accepted]
-            total, repeated, missing, wrong = verify(kafka, topic, accepted)
+            # What was read twice may still come twice: all of it is to be looked at.
+            wait_until(lambda: (lines := sidecar.ask()) and lines["waiting"] == 0, "everything to be delivered")
+            claims = Claims(promotions, small / "data" / "ledger.sqlite")
+            total, repeated, missing, wrong = verify(kafka, topic, accepted, claims)
+            too_long = {text for one in sources for text in getattr(one, "too_long", [])}
+            buried = dead_letters(small / "data" / "instances" / "default" / "dead-letters" / "dead-letters.jsonl")
+            unburied = sorted(text[:20] for text in too_long - buried)
             kinds = {kind: events.count(kind) for kind in sorted(set(events))}
-            print(f"loss: {len(accepted)} accepted, {total} records, {repeated} repeated, {len(missing)} missing; "
-                  f"{sidecar.starts} starts, rotations {sources[0].rotations}, refused bodies {sources[1].refused}, "
-                  f"responses {len(sources[2].accepted)} and {sources[2].cut} cut; {kinds}", flush=True)
+            asked = [one for one in sources if isinstance(one, Asker)]
+            print(f"loss: {len(accepted)} accepted, {total} records, {repeated} repeated, {len(missing)} missing; {claims.words}, "
+                  f"{len(promotions.placed)} promotions; {len(too_long)} too long, {len(unburied)} of them not buried; "
+                  f"{sidecar.starts} starts, rotations {sources[0].rotations}, refused bodies {sources[1].refused}, {sources[1].full} for want of room, "
+                  f"responses {sum(len(a.accepted) for a in asked)} and {sum(a.cut for a in asked)} cut; {kinds}", flush=True)
             last = sidecar.ask()
             if missing or wrong:
                 for text in sidecar.said[-3:] + [sidecar.current.said()]:
                     events = [text for text in text.splitlines() if '"follow"' not in text]
                     print("--- colophon said:\n" + "\n".join(events[-6:]), file=sys.stderr)
             assert not wrong, f"seed {SEED}: {len(wrong)} wrong, such as {wrong[:3]}"
+            assert not unburied, f"seed {SEED}: {len(unburied)} of {len(too_long)} are not among the dead letters, such as {unburied[:3]}"
             assert not missing, f"seed {SEED}: {len(missing)} of {len(accepted)} are missing, such as {sorted(missing)[:10]}; {last}"
         finally:
             stop.set()
