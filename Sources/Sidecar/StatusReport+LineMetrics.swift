@@ -74,8 +74,8 @@ extension StatusReport {
         page.add(figures.lostRecords, [("reason", "spool_damaged")])
         page.add(sum("records_lost_deleted", figures), [("reason", "deleted_by_broker")])
         page.begin(
-            "colophon_line_bytes_lost", .counter, "Bytes that are gone before they were lines, by why.", unit: "")
-        page.add(sum("bytes_lost_truncated", figures), [("reason", "file_truncated")])
+            "colophon_bytes_lost", .counter, "Bytes that are gone before they were lines, by why.", unit: "")
+        page.add(sum("bytes_lost_truncated", figures), [("reason", "truncated")])
         page.add(sum("bytes_lost_damaged", figures), [("reason", "handover_damaged")])
     }
 

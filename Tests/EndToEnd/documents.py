@@ -113,6 +113,25 @@ def shell_block(page, needle):
     return next(text for _, text in blocks(ROOT / "docs" / page, "sh") if needle in text)
 
 
+def test_every_event_is_explained_with_its_level_and_no_other():
+    """An operator who meets a word in the log finds it on the page."""
+    told = {}
+    for source in (ROOT / "Sources").rglob("*.swift"):
+        text = source.read_text()
+        for level, event in re.findall(r"\.(debug|info|warn|error),\s*\"([a-z]+(?:-[a-z]+)*)\"", text):
+            told.setdefault(event, set()).add(level)
+        for kind, event in re.findall(r"(failure|recovery)Event = \"([a-z-]+)\"", text):
+            told.setdefault(event, set()).add("warn" if kind == "failure" else "info")
+        # A level that depends on how things went.
+        for good, bad, event in re.findall(r"\? \.(\w+) : \.(\w+),\s*\"([a-z]+(?:-[a-z]+)*)\"", text):
+            told.setdefault(event, set()).update((good, bad))
+    assert len(told) >= 40, sorted(told)
+    page = (ROOT / "docs/events.md").read_text()
+    explained = {event: set(levels.split(" or ")) for event, levels in re.findall(r"^\| `([a-z-]+)` \| ([a-z ]+) \|", page, re.MULTILINE)}
+    assert explained == told, {event: (explained.get(event), told.get(event)) for event in {*explained, *told}
+                               if explained.get(event) != told.get(event)}
+
+
 def test_a_ledger_is_restored_as_it_is_told_even_after_a_crash():
     with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none") as colophon:
         data, backup = colophon.path / "data", colophon.path / "backup"
