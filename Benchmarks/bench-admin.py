@@ -71,8 +71,7 @@ def main():
         try:
             upstream, process = nginx(here, "upstream", "keepalive_requests 100000000;", 400)
             processes.append(process)
-            # As the admin listener: a connection for each request.
-            other, process = nginx(here, "other", "keepalive_timeout 0;", 3900)
+            other, process = nginx(here, "other", "keepalive_requests 100000000;", 3900)
             processes.append(process)
             processes.append(subprocess.Popen(
                 [options.colophon, "serve", "--listen", f"127.0.0.1:{listen}", "--admin-listen", f"127.0.0.1:{admin}", "--upstream",

@@ -1,7 +1,8 @@
 import HTTP
 import Provenance
 
-/// One connection to the admin listener, without its socket: bytes in, bytes out. Each connection carries one request.
+/// One request to the admin listener and its answer, without a socket: bytes in, bytes out. The next one on the same connection begins with
+/// what came after it.
 struct AdminConversation {
     private enum State {
         case head
@@ -32,6 +33,18 @@ struct AdminConversation {
     private var isHEAD = false
     /// What the client has already.
     private var known: String?
+    /// Whether another request may follow: this one was understood, all of it was read, and whoever sent it wants that.
+    private(set) var isFollowed = false
+    /// What came after this request.
+    private var rest: [UInt8] = []
+
+    init() {}
+
+    /// What comes after `before` on its connection.
+    init(after before: consuming AdminConversation) { input = before.rest }
+
+    /// Whether something came that was not looked at yet.
+    var hasInput: Bool { if case .head = state { !input.isEmpty && scanned == 0 } else { false } }
 
     /// Whether nothing has come yet.
     var isUntouched: Bool { if case .head = state { input.isEmpty } else { false } }
@@ -58,8 +71,20 @@ struct AdminConversation {
             input += bytes
             return readHead(routes)
         case .length, .chunked: return readBody(bytes)
-        case .handedOver, .answered: return nil
+        case .handedOver, .answered:
+            keep(bytes)
+            return nil
         }
+    }
+
+    /// Nothing more will come.
+    mutating func ended() { isFollowed = false }
+
+    /// What comes after the request belongs to the next one, if there is to be one, and it does not come too fast.
+    private mutating func keep(_ bytes: some Collection<UInt8>) {
+        guard isFollowed else { return }
+        rest += bytes
+        if rest.count > Self.headLimit { isFollowed = false }
     }
 
     private mutating func readHead(_ routes: AdminRoutes) -> Handed? {
@@ -94,19 +119,30 @@ struct AdminConversation {
         case .success(let head):
             let (request, awaitsContinue) = request(head, fields)
             isHEAD = head.method == .head
+            let mayFollow = !head.isHTTP10 && !head.connection.contains(.close)
+            let hasBody = if case .none = head.framing { false } else { true }
             switch routes.outcome(of: request) {
-            case .answer(let response): answer(response)
+            case .answer(let response):
+                follow(mayFollow && !hasBody, Array(input[length...]))
+                answer(response)
             case .question(let question):
+                follow(mayFollow && !hasBody, Array(input[length...]))
                 state = .handedOver
                 return .question(question)
             case .body(let purpose):
                 self.purpose = purpose
                 guard begin(head.framing) else { break }
+                isFollowed = mayFollow
                 if awaitsContinue, input.count == length { output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8) }
                 return readBody(Array(input[length...]))
             }
         }
         return nil
+    }
+
+    private mutating func follow(_ isFollowed: Bool, _ bytes: [UInt8]) {
+        self.isFollowed = isFollowed
+        keep(bytes)
     }
 
     private mutating func request(_ head: RequestHead, _ fields: borrowing FieldList) -> (
@@ -159,6 +195,7 @@ struct AdminConversation {
     private var limit: Int { if case .lines = purpose { Self.bodyLimit } else { Self.objectLimit } }
 
     private mutating func tooLarge() {
+        isFollowed = false
         if case .lines = purpose {
             answer(
                 .problem(
@@ -173,9 +210,14 @@ struct AdminConversation {
     private mutating func readBody(_ bytes: [UInt8]) -> Handed? {
         switch state {
         case .length(let wanted):
-            body += bytes.prefix(wanted - body.count)
-            return body.count == wanted ? whole() : nil
+            let own = bytes.prefix(wanted - body.count)
+            body += own
+            guard body.count == wanted else { return nil }
+            keep(bytes.dropFirst(own.count))
+            return whole()
         case .chunked:
+            // Where its trailers end is not looked for.
+            isFollowed = false
             var cursor = 0
             while true {
                 switch chunks.nextPayload(bytes.span.bytes, from: cursor) {
@@ -232,7 +274,15 @@ struct AdminConversation {
 
     private static func problem(_ fault: HeadFault) -> AdminResponse { .problem(fault.status, "\(fault.reason)") }
 
-    mutating func answer(_ full: AdminResponse) {
+    /// Answers; `isLast` where whoever asked took too long, and nothing is to follow.
+    mutating func answer(_ full: AdminResponse, isLast: Bool = false) {
+        if isLast { isFollowed = false }
+        // What is answered before all of it has come leaves a rest that nobody can tell from another request.
+        switch state {
+        case .length(let wanted): isFollowed = isFollowed && body.count == wanted
+        case .chunked: isFollowed = false
+        case .head, .handedOver, .answered: break
+        }
         state = .answered
         body = []
         var response = full
@@ -246,7 +296,8 @@ struct AdminConversation {
             head += "Content-Type: \(response.contentType)\r\nContent-Length: \(response.body.count)\r\n"
         }
         // What has a tag may be kept, and is asked for again; it is for whoever asked alone.
-        head += "Cache-Control: \(tag == nil ? "no-store" : "private, no-cache")\r\nConnection: close\r\n"
+        head += "Cache-Control: \(tag == nil ? "no-store" : "private, no-cache")\r\n"
+        if !isFollowed { head += "Connection: close\r\n" }
         for field in response.fields { head += "\(field.name): \(field.value)\r\n" }
         output += Array((head + "\r\n").utf8) + (isHEAD ? [] : response.body)
     }

@@ -2,7 +2,7 @@ import HTTP
 import Runtime
 import Synchronization
 
-/// Serves the admin listener on a thread of its own: few connections, short ones, and none of them in the way of the data plane.
+/// Serves the admin listener on a thread of its own: few connections, and none of them in the way of the data plane.
 package final class AdminServer: Sendable {
     private let routes: AdminRoutes
     private let counters: AdminCounters
@@ -19,7 +19,7 @@ package final class AdminServer: Sendable {
     private static let mostIgnored = 64 << 20
     /// How much of all bodies is held at once.
     private static let heldLimit = 16 << 20
-    /// For a connection from its beginning to its end, in microseconds.
+    /// For a request from the end of the one before to the end of its answer, in microseconds.
     private static let patience: Int64 = 20_000_000
     /// How long somebody who was too slow has to read that.
     private static let farewell: Int64 = 1_000_000
@@ -72,12 +72,13 @@ package final class AdminServer: Sendable {
             let now = network.monotonic()
             for client in clients.values where client.deadline <= now {
                 guard !client.isEnding, !client.conversation.hasAnswered, !client.conversation.isUntouched else {
-                    if !client.isEnding { counters.countTimeout() }
+                    if !client.isEnding, !client.isIdle { counters.countTimeout() }
                     close(client, &network, &clients)
                     continue
                 }
                 client.deadline = now + Self.farewell
-                client.conversation.answer(.problem(408, "the request did not come in time, or its answer"))
+                client.conversation.answer(
+                    .problem(408, "the request did not come in time, or its answer"), isLast: true)
                 write(client, &network, &clients)
             }
         }
@@ -88,8 +89,8 @@ package final class AdminServer: Sendable {
 
     private final class Client {
         let descriptor: Int32
-        /// Never used twice, unlike descriptors.
-        let number: UInt64
+        /// That of the request at hand; never used twice, unlike descriptors.
+        var number: UInt64
         var deadline: Int64
         var conversation = AdminConversation()
         var isEnding = false
@@ -97,6 +98,9 @@ package final class AdminServer: Sendable {
         var isWaiting = false
         /// How much came after the whole request, or after the answer.
         var ignored = 0
+        /// Whether it has had an answer before.
+        var isKnown = false
+        var isIdle: Bool { isKnown && conversation.isUntouched }
 
         init(descriptor: Int32, number: UInt64, deadline: Int64) {
             self.descriptor = descriptor
@@ -110,16 +114,10 @@ package final class AdminServer: Sendable {
             var peer = PeerName()
             let descriptor = network.accept(listener, from: &peer)
             guard descriptor >= 0 else { return }
-            // Those who came and said nothing must not keep others out.
-            if clients.count >= Self.connectionLimit {
-                guard let oldest = clients.values.filter({ !$0.isWaiting }).min(by: { $0.deadline < $1.deadline })
-                else {
-                    counters.countCrowdedOut()
-                    network.close(descriptor)
-                    continue
-                }
-                if !oldest.isEnding { counters.countCrowdedOut() }
-                close(oldest, &network, &clients)
+            guard clients.count < Self.connectionLimit || makeRoom(&network, &clients) else {
+                counters.countCrowdedOut()
+                network.close(descriptor)
+                continue
             }
             guard network.watch(descriptor, token: UInt64(descriptor) + 2) else {
                 network.close(descriptor)
@@ -129,6 +127,16 @@ package final class AdminServer: Sendable {
             clients[descriptor] = Client(
                 descriptor: descriptor, number: number, deadline: network.monotonic() + Self.patience)
         }
+    }
+
+    /// Those who came and say nothing must not keep others out, and least of all those who have their answer already.
+    private func makeRoom(_ network: inout EpollNetwork, _ clients: inout [Int32: Client]) -> Bool {
+        let idle = clients.values.filter(\.isIdle)
+        let others = idle.isEmpty ? clients.values.filter { !$0.isWaiting } : idle
+        guard let oldest = others.min(by: { $0.deadline < $1.deadline }) else { return false }
+        if !oldest.isEnding, !oldest.isIdle { counters.countCrowdedOut() }
+        close(oldest, &network, &clients)
+        return true
     }
 
     private func serve(_ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]) {
@@ -145,12 +153,41 @@ package final class AdminServer: Sendable {
             }
             if count == NetworkError.wouldBlock { break }
             guard count > 0 else {
+                client.conversation.ended()
                 if count < 0 || client.conversation.output.isEmpty && !client.isWaiting {
                     close(client, &network, &clients)
                 }
                 break
             }
-            if let handed = client.conversation.read(Array(buffer[..<count]), routes) {
+            read(Array(buffer[..<count]), client, &network, &clients)
+            guard clients[client.descriptor] != nil else { return }
+            guard client.conversation.hasAnswered || client.isWaiting else { continue }
+            client.ignored += count
+            guard client.ignored <= Self.mostIgnored else {
+                close(client, &network, &clients)
+                return
+            }
+        }
+        guard clients[client.descriptor] != nil else { return }
+        write(client, &network, &clients)
+        lookFurther(client, &network, &clients)
+    }
+
+    /// What came behind a request that has its answer now.
+    private func lookFurther(
+        _ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]
+    ) {
+        guard clients[client.descriptor] === client, client.conversation.hasInput else { return }
+        read([], client, &network, &clients)
+    }
+
+    /// Takes what came, and what came before it and was not looked at; an answer is on its way before the rest is read.
+    private func read(
+        _ bytes: [UInt8], _ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]
+    ) {
+        var bytes = bytes
+        repeat {
+            if let handed = client.conversation.read(bytes, routes) {
                 client.isWaiting = true
                 // Whoever answers may have gigabytes to hash.
                 client.deadline = network.monotonic() + Self.patienceWithOthers
@@ -159,18 +196,9 @@ package final class AdminServer: Sendable {
                 case .question(let question): ask(question, client.number)
                 }
             }
-            guard client.conversation.hasAnswered || client.isWaiting else { continue }
-            // The answer is on its way before the rest is read.
+            bytes = []
             if client.conversation.hasAnswered { write(client, &network, &clients) }
-            client.ignored += count
-            guard clients[client.descriptor] != nil else { return }
-            guard client.ignored <= Self.mostIgnored else {
-                close(client, &network, &clients)
-                return
-            }
-        }
-        guard clients[client.descriptor] != nil else { return }
-        write(client, &network, &clients)
+        } while clients[client.descriptor] != nil && client.conversation.hasInput
     }
 
     private func isFull(_ clients: [Int32: Client], besides client: Client) -> Bool {
@@ -190,6 +218,7 @@ package final class AdminServer: Sendable {
             client.deadline = network.monotonic() + Self.patience
             client.conversation.answer(response)
             write(client, &network, &clients)
+            lookFurther(client, &network, &clients)
         }
     }
 
@@ -206,10 +235,20 @@ package final class AdminServer: Sendable {
             client.conversation.wrote(sent)
         }
         guard client.conversation.hasAnswered, !client.isEnding else { return }
+        if let status = client.conversation.status { counters.count(status: status) }
+        guard !client.conversation.isFollowed else { return goOn(client, network.monotonic()) }
         // The client closes when it has read everything; until then its connection is left alone.
         client.isEnding = true
-        if let status = client.conversation.status { counters.count(status: status) }
         network.finishSending(client.descriptor)
+    }
+
+    /// Another request may follow on the same connection.
+    private func goOn(_ client: Client, _ now: Int64) {
+        client.conversation = AdminConversation(after: client.conversation)
+        client.number = lastNumber.add(1, ordering: .relaxed).newValue
+        client.deadline = now + Self.patience
+        client.ignored = 0
+        client.isKnown = true
     }
 
     private func close(_ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]) {

@@ -87,6 +87,14 @@ extension ActivationLoader {
         shared.withLock { $0[index].doubt = doubt }
     }
 
+    /// Ends what the ledger knows as lasting, before anybody is told that it has ended: lines of afterwards are not to find it there.
+    func endDoubt(_ index: Int) {
+        guard states[index].doubt?.isBegun ?? false,
+            (try? ledger.endDoubts(of: states[index].variant, at: Clock.now())) != nil
+        else { return }
+        shared.withLock { $0[index].doubt?.isEndWritten = true }
+    }
+
     /// Writes what the ledger does not know of yet; what cannot be written is kept, and tried again in the next turn.
     func writeDoubts() {
         for index in states.indices {

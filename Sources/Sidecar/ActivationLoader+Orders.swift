@@ -64,6 +64,7 @@ extension ActivationLoader {
 
     /// What is active is what the model server answers with, whatever the pointer says: so says somebody who knows.
     private func confirm(_ index: Int) {
+        endDoubt(index)
         lastSerial += 1
         let serial = lastSerial
         change(index) { state in

@@ -387,6 +387,7 @@ final class ActivationLoader: @unchecked Sendable {
     private func confirm(_ index: Int, _ file: ManifestFile) {
         confirmed.add(1, ordering: .relaxed)
         guard !states[index].isCurrent || states[index].problem != nil else { return }
+        endDoubt(index)
         lastSerial += 1
         let serial = lastSerial
         let settle = settings.settle

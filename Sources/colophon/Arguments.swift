@@ -81,6 +81,11 @@ struct Arguments: Sendable {
             {
                 throw usage("unexpected \"\(extra)\": a configuration is named by --config \(extra)")
             }
+            if command.options.contains(where: { $0.name == "files" }) {
+                throw usage(
+                    "unexpected \"\(extra)\": a file is named by --files \(extra), or comes as standard input (< \(extra))"
+                )
+            }
             throw usage("unexpected \"\(extra)\"; if it belongs to the value before it, put quotes around both")
         }
     }

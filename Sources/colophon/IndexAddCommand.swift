@@ -8,7 +8,7 @@ extension Command {
     static let indexAdd = Command(
         path: ["index", "add"], summary: "Add manifests to the ledger",
         operands: "PATH…", operandCount: 1...Int.max,
-        options: [.verify, .json, .dataDirectory, .configuration, .configuration],
+        options: [.verify, .json, .dataDirectory, .configuration],
         details: """
             PATH is a manifest, or a directory: then every *.json file below it is read, and those that are no manifests are
             passed over. Adding a manifest again changes nothing. Files that cannot be read are named, and the others added.

@@ -5,14 +5,14 @@ import Runtime
 extension Command {
     static let indexList = Command(
         path: ["index", "list"], summary: "List the manifests in the ledger, the newest first",
-        options: [.limit, .after, .json, .dataDirectory, .configuration, .configuration],
+        options: [.limit, .after, .json, .dataDirectory, .configuration],
         examples: [("colophon index list --limit 10", "the ten that were indexed last")],
         run: listIndex)
 
     static let indexSearch = Command(
         path: ["index", "search"], summary: "Find manifests by any part of their names",
         operands: "TEXT…", operandCount: 1...Int.max,
-        options: [.limit, .after, .json, .dataDirectory, .configuration, .configuration],
+        options: [.limit, .after, .json, .dataDirectory, .configuration],
         details: """
             Finds the manifests that hold every word, in their version, family, branch, data version, dataset path or the names
             of their artifacts, without regard to case. A single word of at least six hexadecimal digits is also looked for at

@@ -8,7 +8,7 @@ extension Command {
     static let indexRebuild = Command(
         path: ["index", "rebuild"], summary: "Derive the ledger's look-up tables again",
         operands: "[PATH…]", operandCount: 0...Int.max,
-        options: [.verify, .json, .dataDirectory, .configuration, .configuration],
+        options: [.verify, .json, .dataDirectory, .configuration],
         details: """
             Derives manifests, artifacts, datasets and the search index again, from the manifests as they were recorded, from the
             files that they were read from, and from PATH…, in one transaction. Records and activations are never changed or

@@ -16,6 +16,7 @@ struct BadInputTests {
         (["trace"], 2, ["INPUT is missing", "colophon trace --help"]),
         (["trace", ""], 2, ["nothing to trace"]),
         (["trace", "a", "b"], 2, ["unexpected \"b\"", "quotes"]),
+        (["enrich", "x.log"], 2, ["unexpected \"x.log\"", "--files x.log", "< x.log"]),
         (["trace", "a", "--verify", "warn"], 2, ["unexpected \"warn\" after --verify"]),
         (
             ["trace", "a", "--manifests", "@empty", "--artifacts-root", "@missing"], 1,

@@ -38,6 +38,10 @@ struct ProgramTests {
         #expect(help.output == reviewed, "if the new text is right: Tools/accept-help")
         #expect(colophon.run(["help"] + words).output == help.output)
         #expect(help.output.split(separator: "\n").allSatisfy { $0.count <= 130 })
+        let options = help.output.split(separator: "\n").filter { $0.hasPrefix("  --") }.map {
+            $0.split(separator: " ")[0]
+        }
+        #expect(Set(options).count == options.count, "an option is listed twice")
     }
 
     @Test("every command of the help has a reviewed text")

@@ -51,6 +51,75 @@ struct AdminConversationTests {
         #expect(lines == Array("a\nb\n".utf8))
     }
 
+    /// Everything that is answered on one connection, and whether another request may follow.
+    private func connection(_ bytes: [UInt8], pieces: Int) -> (outputs: [String], isOpen: Bool) {
+        var conversation = AdminConversation()
+        var outputs: [String] = []
+        let size = max(1, bytes.count / pieces)
+        for start in stride(from: 0, to: bytes.count, by: size) {
+            var piece = Array(bytes[start..<min(bytes.count, start + size)])
+            repeat {
+                if let handed = conversation.read(piece, routes()) {
+                    if case .lines(let lines) = handed { outputs.append(String(decoding: lines, as: UTF8.self)) }
+                    conversation.answer(AdminResponse(status: 204, contentType: "", body: []))
+                }
+                piece = []
+                guard conversation.hasAnswered else { continue }
+                outputs.append(String(decoding: conversation.output, as: UTF8.self))
+                guard conversation.isFollowed else { return (outputs, false) }
+                conversation = AdminConversation(after: conversation)
+            } while conversation.hasInput
+        }
+        return (outputs, true)
+    }
+
+    @Test("requests follow one another on a connection, however they are cut", arguments: [1, 2, 3, 5, 50, 10_000])
+    func goesOn(pieces: Int) {
+        let get = "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        let post =
+            "POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: 4\r\n\r\na\nb\n"
+        let missing = "GET /v1/none HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        let last = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        let (outputs, isOpen) = connection(Array((get + post + missing + get + last + get).utf8), pieces: pieces)
+        guard outputs.count == 6 else {
+            Issue.record("\(outputs)")
+            return
+        }
+        #expect(outputs[0].hasPrefix("HTTP/1.1 200 ") && outputs[0].hasSuffix("{\n  \"a\": 1\n}\n"))
+        #expect(outputs[1] == "a\nb\n" && outputs[2].hasPrefix("HTTP/1.1 204 "))
+        #expect(outputs[3].hasPrefix("HTTP/1.1 404 ") && outputs[4] == outputs[0])
+        #expect(outputs[5].hasSuffix("# EOF\n") && !isOpen)
+        #expect(outputs.map { $0.contains("Connection: close") } == [false, false, false, false, false, true])
+    }
+
+    @Test(
+        "nothing follows what was not understood, or not read to its end",
+        arguments: [
+            "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n", "rubbish\r\n\r\n",
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
+            "POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99999999\r\n\r\n",
+            "POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n",
+            "POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na\n\r\n0\r\n\r\n",
+        ])
+    func ends(request: String) {
+        let (outputs, isOpen) = connection(
+            Array((request + "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").utf8), pieces: 1)
+        #expect(!isOpen && outputs.last?.contains("Connection: close\r\n") == true, "\(outputs)")
+    }
+
+    @Test("what comes while another request is answered is kept, and no more of it than a head may have")
+    func keepsWhatFollows() {
+        let order =
+            "POST /v1/activations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"manifest\": \"m\"}"
+        for (count, isKept) in [(1, true), (16 << 10, true), (16 << 10 | 1, false)] {
+            var conversation = AdminConversation()
+            #expect(conversation.read(Array(order.utf8), routes()) != nil)
+            for _ in 0..<count { _ = conversation.read([0x47], routes()) }
+            conversation.answer(AdminResponse(status: 204, contentType: "", body: []))
+            #expect(conversation.isFollowed == isKept, "\(count)")
+        }
+    }
+
     @Test("every route is described, and every description has a route")
     func describesRoutes() throws {
         let document = try #require(OpenAPI.document.object)

@@ -252,7 +252,7 @@ def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
             records = kafka.read(topic, 4)
     assert [number_of(record) for record in records] == [1, 2, 3, 4]
     said = [record.headers["attribution"] for record in records]
-    assert said[1] == "unknown" and said[2] != "unknown" and said[3] == "unknown", said
+    assert said[1] == "unknown" and said[2] != "unknown" and said[3] == "unknown", (said, [record.text for record in records])
     assert records[1].text.endswith(", attribution=unknown") and "model_version=m1" in records[1].text, records[1].text
 
 
