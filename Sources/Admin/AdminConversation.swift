@@ -148,8 +148,10 @@ struct AdminConversation {
     private mutating func request(_ head: RequestHead, _ fields: borrowing FieldList) -> (
         AdminRequest, awaitsContinue: Bool
     ) {
-        let method = text(WireRange(start: 0, end: head.target.start)).split(separator: " ").first ?? ""
-        let target = text(head.target).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let method = text(WireRange(0, head.methodCount))
+        let target = text(head.target).utf8.split(
+            separator: UInt8(ascii: "?"), maxSplits: 1, omittingEmptySubsequences: false
+        ).map { String(Substring($0)) }
         var token: String?
         var origin: String?
         var (type, encoding) = ("", "")
@@ -169,8 +171,8 @@ struct AdminConversation {
             }
         }
         let request = AdminRequest(
-            method: String(method), path: String(target.first ?? ""),
-            query: target.count == 2 ? String(target[1]) : "", token: token, contentType: type,
+            method: method, path: target.first ?? "", query: target.count == 2 ? target[1] : "", token: token,
+            contentType: type,
             contentEncoding: encoding,
             host: text(head.host), origin: origin)
         return (request, awaitsContinue)

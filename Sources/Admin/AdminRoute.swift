@@ -56,13 +56,17 @@ struct AdminRoute: Sendable {
     var isOpenInBrief: Bool { template == "/readyz" }
     let action: Action
 
-    /// What stands in the places of the template; nil where the path is another one, or cannot be decoded.
-    func captures(_ path: [Substring]) -> [String]? {
-        let parts = template.split(separator: "/", omittingEmptySubsequences: false)
+    /// A path in parts. By bytes: a combining mark after a slash makes another Character of it, and no other path.
+    static func parts(_ path: String) -> [Substring] {
+        path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map(Substring.init)
+    }
+
+    /// What stands in the places of the template, whose parts are given; nil where the path is another one, or cannot be decoded.
+    static func captures(_ path: [Substring], _ parts: [Substring]) -> [String]? {
         guard parts.count == path.count else { return nil }
         var captures: [String] = []
         for (part, given) in zip(parts, path) {
-            if part.hasPrefix("{") {
+            if part.utf8.first == UInt8(ascii: "{") {
                 guard !given.isEmpty, let decoded = PercentCoding.decoded(given), !decoded.isEmpty else { return nil }
                 captures.append(decoded)
             } else if !part.utf8.elementsEqual(given.utf8) {

@@ -12,6 +12,8 @@ package struct AdminRoutes: Sendable {
         case body(AdminRoute.Body)
     }
 
+    private static let all = AdminRoute.all.map { (route: $0, parts: AdminRoute.parts($0.template)) }
+
     /// What must be borne; empty for nothing. It may change.
     private let currentToken: @Sendable () -> String
     /// Whether log lines are taken.
@@ -31,10 +33,10 @@ package struct AdminRoutes: Sendable {
     }
 
     func outcome(of request: AdminRequest) -> Outcome {
-        let path = request.path.split(separator: "/", omittingEmptySubsequences: false)
+        let path = AdminRoute.parts(request.path)
         var found: [(route: AdminRoute, captures: [String])] = []
-        for route in AdminRoute.all {
-            if let captures = route.captures(path) { found.append((route, captures)) }
+        for (route, parts) in Self.all {
+            if let captures = AdminRoute.captures(path, parts) { found.append((route, captures)) }
         }
         // Probes carry no token; they tell nothing that a connection attempt would not.
         let isOpen = found.contains { $0.route.isOpen }

@@ -15,6 +15,7 @@ package final class AdminServer: Sendable {
     private let lastNumber = Atomic<UInt64>(0)
 
     private static let connectionLimit = 64
+    private static let mostAtOnce = 64 << 10
     /// How much is read and thrown away of somebody who goes on talking after the answer: closing before would take it from them.
     private static let mostIgnored = 64 << 20
     /// How much of all bodies is held at once.
@@ -140,7 +141,6 @@ package final class AdminServer: Sendable {
     }
 
     private func serve(_ client: Client, _ network: inout EpollNetwork, _ clients: inout [Int32: Client]) {
-        var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while true {
             if isFull(clients, besides: client) {
                 client.conversation.answer(
@@ -148,8 +148,11 @@ package final class AdminServer: Sendable {
                         503, "too many bodies at once", fields: [("Retry-After", "1")]))
                 break
             }
-            let count = buffer.withUnsafeMutableBytes { bytes in
-                bytes.baseAddress.map { network.receive(client.descriptor, into: $0, count: bytes.count) } ?? 0
+            var count = 0
+            let bytes = [UInt8](unsafeUninitializedCapacity: Self.mostAtOnce) { buffer, filled in
+                guard let base = buffer.baseAddress else { return }
+                count = network.receive(client.descriptor, into: base, count: Self.mostAtOnce)
+                filled = max(0, count)
             }
             if count == NetworkError.wouldBlock { break }
             guard count > 0 else {
@@ -159,7 +162,7 @@ package final class AdminServer: Sendable {
                 }
                 break
             }
-            read(Array(buffer[..<count]), client, &network, &clients)
+            read(bytes, client, &network, &clients)
             guard clients[client.descriptor] != nil else { return }
             guard client.conversation.hasAnswered || client.isWaiting else { continue }
             client.ignored += count

@@ -15,7 +15,9 @@ package struct MetricsPage: ~Copyable {
     private var name = ""
     private var kind = Kind.gauge
 
-    package init() {}
+    package init() { bytes.reserveCapacity(Self.usual) }
+
+    private static let usual = 32 << 10
 
     /// Begins a family: what is added next belongs to it. A name with a unit ends in it.
     package mutating func begin(_ name: String, _ kind: Kind, _ help: String, unit: String = "") {
@@ -23,7 +25,9 @@ package struct MetricsPage: ~Copyable {
         self.kind = kind
         write("# TYPE \(name) \(kind.rawValue)\n")
         if !unit.isEmpty { write("# UNIT \(name) \(unit)\n") }
-        write("# HELP \(name) \(Self.escaped(help, quotes: false))\n")
+        write("# HELP \(name) ")
+        write(escaping: help, quotes: false)
+        write("\n")
     }
 
     package mutating func add(_ value: some BinaryInteger, _ labels: Labels = []) { add(text: "\(value)", labels) }
@@ -60,12 +64,21 @@ package struct MetricsPage: ~Copyable {
     }
 
     private mutating func sample(_ suffix: String, _ labels: Labels, _ value: String) {
-        write(name + suffix)
-        if !labels.isEmpty {
-            let pairs = labels.map { "\($0.name)=\"\(Self.escaped($0.value, quotes: true))\"" }
-            write("{" + pairs.joined(separator: ",") + "}")
+        write(name)
+        write(suffix)
+        var separator = "{"
+        for label in labels {
+            write(separator)
+            write(label.name)
+            write("=\"")
+            write(escaping: label.value, quotes: true)
+            write("\"")
+            separator = ","
         }
-        write(" \(value)\n")
+        if !labels.isEmpty { write("}") }
+        write(" ")
+        write(value)
+        write("\n")
     }
 
     /// The whole page.
@@ -75,17 +88,15 @@ package struct MetricsPage: ~Copyable {
 
     private mutating func write(_ text: String) { bytes += text.utf8 }
 
-    private static func escaped(_ text: String, quotes: Bool) -> String {
-        var escaped = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\\": escaped += "\\\\"
-            case "\n": escaped += "\\n"
-            case "\"" where quotes: escaped += "\\\""
-            default: escaped.unicodeScalars.append(scalar)
+    private mutating func write(escaping text: String, quotes: Bool) {
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\\"): write("\\\\")
+            case UInt8(ascii: "\n"): write("\\n")
+            case UInt8(ascii: "\"") where quotes: write("\\\"")
+            default: bytes.append(byte)
             }
         }
-        return escaped
     }
 
     /// `1.5` of 1,500,000: exact, and always with a point, as OpenMetrics likes the ends of buckets.
