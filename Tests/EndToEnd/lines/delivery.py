@@ -58,6 +58,39 @@ def test_headers_are_chosen_and_cloudevents_are_added(kafka):
     assert third.headers["ce_type"] == "colophon.line" and third.headers["ce_source"].startswith("/colophon/01")
 
 
+def test_keys_go_where_the_producer_of_java_sends_them(kafka):
+    """Whoever joins the topic with one that is written by Java finds a key in the same partition of both."""
+    ours, theirs = kafka.create(partitions=7), kafka.create(partitions=7)
+    users = range(500)
+    with Place() as at:
+        at.run("--to", f"kafka://{kafka.address}/{ours}", text="".join(line(n, user=n) + "\n" for n in users))
+    result = subprocess.run(
+        ["java", "-Xmx128m", "-cp", f"{kafka_home()}/libs/*", "org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server",
+         kafka.address, "--topic", theirs, "--property", "parse.key=true", "--property", "key.separator=|"],
+        input="".join(f"{n}|value\n" for n in users), capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert result.returncode == 0, result.stderr
+    def places(topic):
+        return {record.key: record.partition for record in kafka.read(topic, len(users))}
+    assert len(set(places(theirs).values())) == 7
+    assert places(ours) == places(theirs)
+
+
+def test_what_compresses_is_compressed_as_it_is_told(kafka):
+    """The topic keeps what the producer sends (compression.type=producer): so the log of the broker tells how it was."""
+    if kafka.given:
+        return
+    for codec in (None, "lz4", "gzip", "none"):
+        topic = kafka.create()
+        with Place() as at:
+            at.run("--to", f"kafka://{kafka.address}/{topic}", *(["--kafka-properties", f"compression.codec={codec}"] if codec else []),
+                   text="".join(line(n) + "\n" for n in range(1000)))
+        log = next(Path(kafka.directory).rglob(f"{topic}-0/*.log"))
+        # The attributes of a batch (KIP-98), whose lowest three bits name the codec.
+        attributes = int.from_bytes(log.read_bytes()[21:23], "big")
+        assert ["none", "gzip", "snappy", "lz4", "zstd"][attributes & 7] == (codec or "zstd"), (codec, attributes)
+        assert len(kafka.read(topic, 1000)) == 1000
+
+
 def test_files_are_followed_through_both_rotations(kafka):
     topic = kafka.create(partitions=2)
     with Place() as at:
