@@ -69,6 +69,11 @@ struct AdminConversation {
         switch state {
         case .head:
             input += bytes
+            // RFC 9112 section 2.2: some end a body with a line end that belongs to nothing.
+            while input.starts(with: [0x0D, 0x0A]) {
+                input.removeFirst(2)
+                scanned = 0
+            }
             return readHead(routes)
         case .length, .chunked: return readBody(bytes)
         case .handedOver, .answered:
@@ -77,15 +82,11 @@ struct AdminConversation {
         }
     }
 
-    /// Nothing more will come.
-    mutating func ended() { isFollowed = false }
+    /// What comes after the request belongs to the next one, if there is to be one.
+    private mutating func keep(_ bytes: some Collection<UInt8>) { if isFollowed { rest += bytes } }
 
-    /// What comes after the request belongs to the next one, if there is to be one, and it does not come too fast.
-    private mutating func keep(_ bytes: some Collection<UInt8>) {
-        guard isFollowed else { return }
-        rest += bytes
-        if rest.count > Self.headLimit { isFollowed = false }
-    }
+    /// Whether so much has come after the request that no more is to be read before it is answered.
+    var isFull: Bool { rest.count > Self.headLimit }
 
     private mutating func readHead(_ routes: AdminRoutes) -> Handed? {
         var scanned = scanned
@@ -133,7 +134,9 @@ struct AdminConversation {
                 self.purpose = purpose
                 guard begin(head.framing) else { break }
                 isFollowed = mayFollow
-                if awaitsContinue, input.count == length { output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8) }
+                if awaitsContinue, !head.isHTTP10, input.count == length {
+                    output = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
+                }
                 return readBody(Array(input[length...]))
             }
         }
@@ -174,7 +177,7 @@ struct AdminConversation {
             method: method, path: target.first ?? "", query: target.count == 2 ? target[1] : "", token: token,
             contentType: type,
             contentEncoding: encoding,
-            host: text(head.host), origin: origin)
+            host: text(head.authority == .none ? head.host : head.authority), origin: origin)
         return (request, awaitsContinue)
     }
 
