@@ -135,7 +135,7 @@ def test_those_who_wait_leave_room_for_probes():
             while 503 not in statuses:
                 connection.sendall(head(big) + big)
                 statuses.append(next(answers)[0])
-        waiting = [connect(colophon) for _ in range(64)]
+        waiting = [connect(colophon) for _ in range(60)]
         for connection in waiting:
             connection.sendall(head(small) + small)
         for path in ["/healthz", "/readyz", "/metrics"] * 3:
