@@ -6,8 +6,9 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
-from harness import PATIENCE, Colophon, Upstream, ok, run
+from harness import PATIENCE, Colophon, Upstream, ok, run, wait_until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -20,6 +21,13 @@ def connect(colophon, **options):
     connection.settimeout(PATIENCE)
     connection.connect((host, int(port)))
     return connection
+
+
+def unread(colophon):
+    """On how many of the listener's connections something has come that nobody has read."""
+    port = f":{int(colophon.admin.rsplit(':', 1)[1]):04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(1 for row in rows if row[1].endswith(port) and row[3] == "01" and int(row[4].split(":")[1], 16) > 0)
 
 
 class Answers:
@@ -105,6 +113,7 @@ def test_kept_connections_keep_no_others_out_and_lose_no_request():
         others = [connect(colophon) for _ in range(8)]
         for connection in kept:
             connection.sendall(GET)
+        wait_until(lambda: unread(colophon) >= 64, "all of it to have come")
         colophon.process.send_signal(signal.SIGCONT)
         for answers in streams:
             assert next(answers)[0] == 200
