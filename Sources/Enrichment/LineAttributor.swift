@@ -33,7 +33,7 @@ package final class LineAttributor {
     }
 
     /// A manifest's life in one variant, as far as it is known; or a time in which nothing was live.
-    private final class Live {
+    final class Live {
         let variant: String?
         /// The variant as lines spell it.
         let name: [UInt8]
@@ -65,10 +65,10 @@ package final class LineAttributor {
         func contains(_ time: Instant) -> Bool { from <= time && until.map { time < $0 } ?? true }
     }
 
-    private let index: any ManifestIndex
-    private let settings: Settings
+    let index: any ManifestIndex
+    let settings: Settings
     /// The proxy's own record of an exchange, by its request id.
-    private let records: (any ExchangeRecords)?
+    let records: (any ExchangeRecords)?
     private let doubts: () -> Doubts
     private var doubtsNow = Doubts()
     private var revision: Int64 = -1
@@ -78,8 +78,10 @@ package final class LineAttributor {
     private var lastNamed: (hex: [UInt8], stamp: LineStamp)?
     private var lastPrefix: (prefix: String, stamp: LineStamp)?
     /// What was live, by the variant as lines spell it, the last time that it was asked for.
-    private var lives: [Live] = []
+    var lives: [Live] = []
     private var variants: [ByteKey: String?] = [:]
+    /// All that ever had an activation.
+    var knownVariants: [String]?
     /// Why the index could not be asked, the last time that it could not.
     package private(set) var problem: String?
     package private(set) var failures: UInt64 = 0
@@ -135,6 +137,7 @@ package final class LineAttributor {
         byName.removeAll(keepingCapacity: true)
         byPrefix.removeAll(keepingCapacity: true)
         variants.removeAll(keepingCapacity: true)
+        knownVariants = nil
         lives.removeAll(keepingCapacity: true)
         latest = Latest()
         lastNamed = nil
@@ -174,7 +177,7 @@ package final class LineAttributor {
     }
 
     /// Whoever wrote a weaker word knew why.
-    private func atMost(_ word: FieldSpan?, _ line: Span<UInt8>, _ verdict: Verdict) -> Verdict {
+    func atMost(_ word: FieldSpan?, _ line: Span<UInt8>, _ verdict: Verdict) -> Verdict {
         guard let word else { return verdict }
         var verdict = verdict
         verdict.attribution = min(verdict.attribution, Attribution(rawValue: word.text(line)) ?? .unknown)
@@ -243,52 +246,7 @@ package final class LineAttributor {
         return made
     }
 
-    // MARK: - Request ids
-
-    /// Nil when the id leads nowhere, and time may tell.
-    private func byRequest(
-        _ line: Span<UInt8>, _ id: FieldSpan, _ facts: borrowing LineFacts
-    ) throws(ManifestIndexError) -> Verdict? {
-        let minted = id.range.count == MintedRequestID.length ? MintedRequestID(id.text(line)) : nil
-        if let record = records?.record(of: line.extracting(id.range)),
-            let verdict = try byRecord(record, minted, line, facts)
-        {
-            return verdict
-        }
-        guard let minted else { return nil }
-        guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
-        // It tells of a time before the request came: then one of the two is not what it seems.
-        if let time = facts.time,
-            time.microseconds < minted.time.microseconds - settings.skew - facts.duration
-        {
-            return .unknown
-        }
-        // What was not sure of the response then is not surer of its line.
-        let then = try live(line, facts, at: minted.time)
-        let attribution =
-            then.stamp === stamp ? sureness(then, at: minted.time, reach: settings.skew) : .inferred
-        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
-    }
-
-    /// By what the proxy recorded. Ids that clients choose may be used again, and a record tells of exchanges that have ended only: such a
-    /// line must lie within them, or time must say the same. Nil when the line belongs to none of them.
-    private func byRecord(
-        _ record: ExchangeRecord, _ minted: MintedRequestID?, _ line: Span<UInt8>, _ facts: borrowing LineFacts
-    ) throws(ManifestIndexError) -> Verdict? {
-        let reach = settings.skew + facts.duration
-        if minted == nil, let time = facts.time, !record.contains(time, reach: reach) { return nil }
-        guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
-        var attribution = record.attribution
-        if let minted {
-            // What was active at admission, and what answered.
-            if let digest = stamp.manifest?.digest, !minted.manifest.matches(digest) {
-                attribution = min(attribution, .mixed)
-            }
-        } else if facts.time.map({ !record.contains($0) }) ?? true, try live(line, facts).stamp !== stamp {
-            attribution = min(attribution, .mixed)
-        }
-        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
-    }
+    // MARK: - Prefixes
 
     /// The manifest whose digest begins like this, kept until the next line; nil where none is known, or several.
     func held(prefix: String) -> HeldStamp? {
@@ -310,7 +268,7 @@ package final class LineAttributor {
         }
     }
 
-    private func byPrefix(_ prefix: HexPrefix) throws(ManifestIndexError) -> LineStamp? {
+    func byPrefix(_ prefix: HexPrefix) throws(ManifestIndexError) -> LineStamp? {
         if let known = byPrefix[prefix] { return known }
         let found = try index.find(.digest(prefix), limit: 2)
         let stamp = found.count == 1 ? stamp(found[0].manifest) : nil
@@ -321,16 +279,20 @@ package final class LineAttributor {
 
     // MARK: - Variant and time
 
-    private func live(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Live {
+    func live(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Live {
         try live(line, facts, at: facts.time ?? Instant(microseconds: .max))
     }
 
-    private func live(
+    func live(
         _ line: Span<UInt8>, _ facts: borrowing LineFacts, at time: Instant
     ) throws(ManifestIndexError) -> Live {
         let range = facts.variant?.range ?? 0..<0
         for live in lives where live.contains(time) && line.hasBytes(live.name, in: range) { return live }
-        let found = try lookUp(facts.variant?.text(line), line.array(range), time)
+        return try lookedUp(facts.variant?.text(line), line.array(range), time)
+    }
+
+    func lookedUp(_ named: String?, _ name: [UInt8], _ time: Instant) throws(ManifestIndexError) -> Live {
+        let found = try lookUp(named, name, time)
         if lives.count >= Self.mostLives { lives.removeLast() }
         lives.insert(found, at: 0)
         return found
@@ -350,8 +312,8 @@ package final class LineAttributor {
         guard doubtsNow.settling.isEmpty, live.name.count <= Self.longestLatestName else { return }
         var from = live.from
         for doubt in doubts(live) {
-            guard let until = doubt.until else { return }
-            from = max(from, until)
+            guard doubt.until != nil else { return }
+            from = max(from, settledAt(doubt, live))
         }
         latest = Latest(
             from: from.microseconds,
@@ -400,7 +362,7 @@ package final class LineAttributor {
     }
 
     /// A line near an activation may be of either side. What has no time is of now.
-    private func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
+    func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
         let doubts = doubts(live)
         // The weaker word first: in the middle of such a time it was neither this one nor the one before, perhaps.
         let isDoubted = doubts.contains { doubt in time.map { doubt.contains($0) } ?? (doubt.until == nil) }
@@ -413,7 +375,18 @@ package final class LineAttributor {
         guard let time else { return .inferred }
         if time.microseconds &- live.from.microseconds <= reach || time <= settledAt(live) { return .mixed }
         if let until = live.doubtedFrom, until.microseconds &- time.microseconds <= reach { return .mixed }
-        return doubts.contains { $0.contains(time, reach: reach) } ? .unknown : .inferred
+        if doubts.contains(where: { $0.contains(time, reach: reach) }) { return .unknown }
+        return doubts.contains { $0.from <= time && time <= settledAt($0, live) } ? .mixed : .inferred
+    }
+
+    /// After a doubt the server may still speak with what its pointer named meanwhile, as after an activation.
+    private func settledAt(_ doubt: DoubtedTime, _ live: Live) -> Instant {
+        guard let until = doubt.until else { return Instant(microseconds: .max) }
+        // An activation ended it, and settles by itself.
+        guard until > live.from else { return until }
+        let known = doubtsNow.settled.last { $0.from == live.from && live.variant.map($0.isOf) ?? false }
+        if let known, known.at >= until { return known.at }
+        return until.advanced(by: doubtsNow.settle)
     }
 
     /// Until when the model server may have spoken with the manifest before.

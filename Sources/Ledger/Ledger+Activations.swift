@@ -56,7 +56,6 @@ extension Ledger {
                 try row.bind(8, hasLast ? last.integer(1) : nil)
                 try row.run()
                 let start = Instant(microseconds: from)
-                try endOpenDoubts(of: variant, at: start)
                 if let doubt {
                     let ended = DoubtedTime(from: doubt.from, until: start, reason: doubt.reason)
                     try insert(Doubt(variant: variant, time: ended, instance: instance))

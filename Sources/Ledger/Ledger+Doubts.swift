@@ -19,7 +19,19 @@ extension Ledger {
     }
 
     package func add(_ doubt: Doubt) throws(LedgerError) {
-        try write { () throws(LedgerError) in try sqlite { () throws(SQLiteError) in try insert(doubt) } }
+        try atOnce { () throws(LedgerError) in try sqlite { () throws(SQLiteError) in try insert(doubt) } }
+    }
+
+    /// Writes, and waits until the disk has it; but not for another process that writes: whoever watches pointers has no time for that.
+    private func atOnce(_ body: () throws(LedgerError) -> Void) throws(LedgerError) {
+        try sqlite { () throws(SQLiteError) in
+            try database.execute("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 50")
+        }
+        defer {
+            try? database.execute(
+                "PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = \(Self.busyTimeoutMilliseconds)")
+        }
+        try write(body)
     }
 
     func insert(_ doubt: Doubt) throws(SQLiteError) {
@@ -33,18 +45,19 @@ extension Ledger {
         try row.run()
     }
 
-    /// What was doubted of `variant`, be it by a sidecar that is gone, is sure again from `time` on.
-    package func endDoubts(of variant: String, at time: Instant) throws(LedgerError) {
-        try write { () throws(LedgerError) in
-            try sqlite { () throws(SQLiteError) in try endOpenDoubts(of: variant, at: time) }
+    /// What was doubted of `variant` by one sidecar, or by any, is sure again from `time` on.
+    package func endDoubts(of variant: String, by instance: String? = nil, at time: Instant) throws(LedgerError) {
+        try atOnce { () throws(LedgerError) in
+            try sqlite { () throws(SQLiteError) in
+                for query in [Query.doubtSetBack, .endDoubts] {
+                    let row = try statement(query)
+                    try row.bind(1, variant)
+                    try row.bind(2, time.microseconds)
+                    try row.bind(3, instance)
+                    try row.run()
+                }
+            }
         }
-    }
-
-    func endOpenDoubts(of variant: String, at time: Instant) throws(SQLiteError) {
-        let row = try statement(.endDoubts)
-        try row.bind(1, variant)
-        try row.bind(2, time.microseconds)
-        try row.run()
     }
 
     /// The first of the doubts about `variant` that last.
@@ -70,10 +83,16 @@ extension Ledger {
 
     private static let mostDoubts = 256
 
+    /// An older ledger may be brought up to date while it is open here.
+    private func knowsDoubts() throws(LedgerError) -> Bool {
+        if !hasDoubts { hasDoubts = try checkedVersion() >= Schema.doubtsVersion }
+        return hasDoubts
+    }
+
     private func doubts(
         _ query: Query, _ bind: (Statement) throws(SQLiteError) -> Void
     ) throws(LedgerError) -> [DoubtedTime] {
-        guard hasDoubts else { return [] }
+        guard try knowsDoubts() else { return [] }
         return try sqlite { () throws(SQLiteError) in
             let statement = try statement(query)
             defer { statement.reset() }

@@ -12,7 +12,7 @@ package final class Ledger {
     /// Whether it was opened without its side files, as a copy that nobody writes.
     package private(set) var isImmutableCopy = false
     /// Whether it knows of doubts: an older one that nobody could bring up to date does not.
-    private(set) var hasDoubts = true
+    var hasDoubts = true
     let database: Database
     let hashing: Hashing
     /// The file that was opened.
@@ -22,7 +22,7 @@ package final class Ledger {
     var digestRange: Statement?
 
     /// How long one process waits for another that writes.
-    private static let busyTimeoutMilliseconds: Int32 = 15_000
+    static let busyTimeoutMilliseconds: Int32 = 15_000
 
     package static let fileName = "ledger.sqlite"
 
@@ -134,7 +134,7 @@ package final class Ledger {
     }
 
     /// The version of the tables in the file; 0 when it is new.
-    private func checkedVersion() throws(LedgerError) -> Int64 {
+    func checkedVersion() throws(LedgerError) -> Int64 {
         let (application, version, tables) = try sqlite { () throws(SQLiteError) in
             (
                 try integer("PRAGMA application_id"), try integer("PRAGMA user_version"),

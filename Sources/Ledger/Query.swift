@@ -89,16 +89,24 @@ enum Query: String {
         """
     case earliestWallTime = "SELECT min(wall_time) FROM activations WHERE variant = ?1 AND active_from >= ?2"
     case firstActivation = "SELECT min(active_from) FROM activations WHERE variant = ?1"
-    // Doubts. The first of a time's are those that ended in it, then one that ended later, then those that last.
+    // Doubts. The first of a time's are those that ended in it, then those that began in it or before and ended later, then those that last.
     case insertDoubt = "INSERT INTO doubts (variant, since, until, reason, instance) VALUES (?1, ?2, ?3, ?4, ?5)"
-    case endDoubts = "UPDATE doubts SET until = max(since, ?2) WHERE variant = ?1 AND until IS NULL"
+    case endDoubts = """
+        UPDATE doubts SET until = max(since, ?2) WHERE variant = ?1 AND until IS NULL AND (?3 IS NULL OR instance = ?3)
+        """
+    /// The clock was set back during a doubt: the time that comes again is doubted too.
+    case doubtSetBack = """
+        INSERT INTO doubts (variant, since, until, reason, instance)
+        SELECT variant, ?2, since, reason, instance FROM doubts
+        WHERE variant = ?1 AND until IS NULL AND since > ?2 AND (?3 IS NULL OR instance = ?3)
+        """
     case openDoubt =
         "SELECT since, until, reason FROM doubts WHERE variant = ?1 AND until IS NULL ORDER BY since LIMIT 1"
     case doubtsWithin = """
         SELECT since, until, reason FROM (
             SELECT * FROM doubts WHERE variant = ?1 AND until BETWEEN ?2 AND ?3 ORDER BY until DESC LIMIT ?4)
         UNION ALL SELECT since, until, reason FROM (
-            SELECT * FROM doubts WHERE variant = ?1 AND until > ?3 ORDER BY until LIMIT 1) WHERE since < ?3
+            SELECT * FROM doubts WHERE variant = ?1 AND until > ?3 AND since < ?3 ORDER BY since LIMIT ?4)
         UNION ALL SELECT since, until, reason FROM doubts WHERE variant = ?1 AND until IS NULL AND since < ?3
         """
 

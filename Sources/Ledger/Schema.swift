@@ -127,6 +127,10 @@ enum Schema {
         ) STRICT;
         CREATE INDEX doubts_by_variant ON doubts (variant, until);
 
+        -- Whatever was doubted, an activation ends, whoever writes it.
+        CREATE TRIGGER activations_end_doubts AFTER INSERT ON activations
+        BEGIN UPDATE doubts SET until = max(since, NEW.active_from) WHERE variant = NEW.variant AND until IS NULL; END;
+
         CREATE TRIGGER doubts_only_end BEFORE UPDATE ON doubts
         WHEN OLD.until IS NOT NULL OR NEW.until IS NULL OR OLD.id <> NEW.id OR OLD.variant <> NEW.variant
             OR OLD.since <> NEW.since OR OLD.reason <> NEW.reason OR OLD.instance <> NEW.instance

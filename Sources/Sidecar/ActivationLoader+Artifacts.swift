@@ -34,7 +34,7 @@ extension ActivationLoader {
         than index: Int, _ body: @escaping @Sendable () -> Outcome
     ) -> Outcome {
         let result = Result<Outcome>()
-        guard watches.count > 1, let done = try? Wake(),
+        guard let done = try? Wake(),
             (try? Threads.start("hashing", .brief) {
                 result.value.withLock { $0 = body() }
                 done.signal()
@@ -48,6 +48,8 @@ extension ActivationLoader {
             for other in watches.indices where other != index && states[other].isCurrent {
                 if look(other) { change(other) { $0.isCurrent = false } }
             }
+            // Large models take minutes: whoever looks at lines of this time is to know.
+            writeDoubts()
             board?.reclaim()
         }
     }

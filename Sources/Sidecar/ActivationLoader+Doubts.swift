@@ -1,3 +1,4 @@
+import Crypto
 import Ledger
 import Provenance
 import Runtime
@@ -31,9 +32,9 @@ extension ActivationLoader {
 
     /// The doubt that an activation ends and that the ledger does not know of. At a start it is that the pointer may have led elsewhere for
     /// as long as nobody watched it.
-    func unwrittenDoubt(_ index: Int, lastActivation: Instant?, cause: Cause) -> DoubtedTime? {
+    func unwrittenDoubt(_ index: Int, _ last: Activation?, cause: Cause) -> DoubtedTime? {
         if cause == .start {
-            return lastActivation.map {
+            return last.map {
                 DoubtedTime(from: unwatchedSince(index, $0), until: nil, reason: Self.unwatched)
             }
         }
@@ -43,54 +44,92 @@ extension ActivationLoader {
 
     private static let unwatched = "the pointer changed while nobody watched it"
 
-    /// Where nobody has noted when it was last watched, its own last change is the best that is known.
-    private func unwatchedSince(_ index: Int, _ lastActivation: Instant) -> Instant {
-        max(lastActivation, min(watchedUntil ?? watches[index].changedAt ?? lastActivation, Clock.now()))
+    /// Where nobody has noted when it was last watched, its own last change is the best that is known. A note from the future says nothing.
+    private func unwatchedSince(_ index: Int, _ last: Activation) -> Instant {
+        let now = Clock.now()
+        guard let watched = watchedUntil(index, last) else {
+            return max(last.from, min(watches[index].changedAt ?? now, now))
+        }
+        return watched > now ? last.from : max(last.from, watched)
     }
 
     /// The pointer names what was active when the last sidecar ended: what that one doubted is sure again. But if it was changed since, it may
-    /// have led elsewhere meanwhile.
-    func endEarlierDoubt(_ index: Int, since lastActivation: Instant, at now: Instant) throws(LedgerError) {
+    /// have led elsewhere meanwhile. True where it was known to.
+    func endEarlierDoubt(_ index: Int, since last: Activation, at now: Instant) throws(LedgerError) -> Bool {
         let variant = states[index].variant
-        if try ledger.openDoubt(of: variant) != nil { return try ledger.endDoubts(of: variant, at: now) }
-        guard let watchedUntil, let changedAt = watches[index].changedAt,
-            changedAt.advanced(by: Self.coarseness) > watchedUntil
-        else { return }
-        let from = min(unwatchedSince(index, lastActivation), now)
+        if try ledger.openDoubt(of: variant) != nil {
+            try ledger.endDoubts(of: variant, at: now)
+            return true
+        }
+        guard let watched = watchedUntil(index, last), let changedAt = watches[index].changedAt,
+            watched > now || changedAt.advanced(by: Self.coarseness) > watched
+        else { return false }
+        let from = min(unwatchedSince(index, last), now)
         try ledger.add(
             Ledger.Doubt(
                 variant: variant, time: DoubtedTime(from: from, until: now, reason: Self.unwatched),
                 instance: settings.instance))
+        return false
     }
 
     /// The clock of file systems stands still for some milliseconds at a time.
     private static let coarseness: Int64 = 50_000
 
-    /// Notes that all is on record until now: whatever happens while nobody watches comes later. Where that fails, more is doubted, not less.
-    func noteWatched() {
-        let states = states
-        let isOnRecord = states.allSatisfy { state in
-            state.unwrittenDoubts.isEmpty && (state.isCurrent || state.doubt?.isBegun ?? true)
-        }
-        let times = zip(states, lookedAt).filter(\.0.isCurrent).map(\.1)
-        guard isOnRecord, let time = times.min() else { return }
-        try? Files.touch(watchedFile, at: time, mode: 0o600)
+    /// A file whose time says until when this pointer was watched, and found to name what this activation made live. Another path, or another
+    /// ledger, is not what was watched.
+    private func watchedFile(_ state: State, _ since: Instant) -> String {
+        let what = [state.variant, Paths.absolute(state.path), since.description].joined(separator: "\n")
+        return Paths.join(watchedDirectory, SHA256.hash(Array(what.utf8)).hex.prefix(16) + "")
     }
+
+    private func watchedUntil(_ index: Int, _ last: Activation) -> Instant? {
+        let status = try? FileStatus.of(watchedFile(states[index], last.from))
+        return (status ?? nil).map { Instant(microseconds: $0.modification.time / 1000) }
+    }
+
+    /// Notes that all is on record until now: whatever happens while nobody watches comes later. Where that fails, more is doubted, not less.
+    func noteWatched(isLast: Bool = false) {
+        for (index, state) in states.enumerated() {
+            guard state.isCurrent, state.unwrittenDoubts.isEmpty, let since = state.activeSince else { continue }
+            let file = watchedFile(state, since)
+            let noted = watchedNotes[index]
+            if let noted, noted.file == file, !isLast,
+                lookedAt[index].microseconds - noted.time.microseconds < Self.noteInterval
+            {
+                continue
+            }
+            guard (try? Files.touch(file, at: lookedAt[index], mode: 0o600)) != nil else { continue }
+            if let noted, noted.file != file { try? RawFile.remove(noted.file) }
+            watchedNotes[index] = (file, lookedAt[index])
+        }
+    }
+
+    private static let noteInterval: Int64 = 5_000_000
 
     /// The pointer cannot be followed at the start: what was live until then is doubted from when it was last sure.
     func beginDoubtAtStart(_ index: Int) {
         let variant = states[index].variant
         guard let last = try? ledger.activation(of: variant, at: Instant(microseconds: .max)) else { return }
         let earlier = (try? ledger.openDoubt(of: variant)) ?? nil
-        var doubt = Doubt(since: earlier?.from ?? unwatchedSince(index, last.from))
+        var doubt = Doubt(since: earlier?.from ?? unwatchedSince(index, last))
         doubt.isBegun = earlier != nil
         shared.withLock { $0[index].doubt = doubt }
+    }
+
+    /// The pointer was changed, and names what it named before. Where nobody has looked for a while, it may have led elsewhere meanwhile.
+    func noteGap(_ index: Int) {
+        let now = Clock.now()
+        guard now.microseconds - lookedAt[index].microseconds > 2 * settings.poll else { return }
+        var gap = Doubt(since: lookedAt[index])
+        gap.until = now
+        gap.reason = "the pointer changed while it could not be looked at"
+        shared.withLock { $0[index].unwrittenDoubts.append(gap) }
     }
 
     /// Ends what the ledger knows as lasting, before anybody is told that it has ended: lines of afterwards are not to find it there.
     func endDoubt(_ index: Int) {
         guard states[index].doubt?.isBegun ?? false,
-            (try? ledger.endDoubts(of: states[index].variant, at: Clock.now())) != nil
+            (try? ledger.endDoubts(of: states[index].variant, by: settings.instance, at: Clock.now())) != nil
         else { return }
         shared.withLock { $0[index].doubt?.isEndWritten = true }
     }
@@ -108,7 +147,7 @@ extension ActivationLoader {
                 guard ledger.isInPlace else { continue }
                 for doubt in state.unwrittenDoubts {
                     if doubt.isBegun, let until = doubt.until {
-                        try ledger.endDoubts(of: state.variant, at: until)
+                        try ledger.endDoubts(of: state.variant, by: settings.instance, at: until)
                     } else {
                         try ledger.add(
                             Ledger.Doubt(variant: state.variant, time: doubt.time, instance: settings.instance))

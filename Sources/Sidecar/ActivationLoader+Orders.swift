@@ -2,6 +2,7 @@ import Ledger
 import Manifests
 import Provenance
 import Runtime
+import Synchronization
 
 /// A manifest that somebody wants to be active for a variant.
 struct ActivationOrder: Sendable {
@@ -52,6 +53,10 @@ extension ActivationLoader {
             } catch {
                 // The pointer may have moved on meanwhile: then it is its turn next.
                 let isStill = !watches[index].hasChanged()
+                // Nothing came of it: nothing was in doubt.
+                if wasCurrent, isStill {
+                    shared.withLock { if !($0[index].doubt?.isBegun ?? true) { $0[index].doubt = nil } }
+                }
                 change(index) { $0.isCurrent = wasCurrent && isStill }
                 throw error
             }
@@ -133,6 +138,7 @@ extension ActivationLoader {
             let stamp = try? makeStamp(kept)
             lastSerial += 1
             let serial = lastSerial
+            beginDoubtAtStart(index)
             change(index) { state in
                 state.manifest = manifest
                 state.file = kept.path.isEmpty ? nil : kept.path

@@ -13,6 +13,8 @@ extension ActivationLoader {
         let isFirst: Bool
         /// It was the active one already, when the sidecar started.
         let isKnown: Bool
+        /// Until now the server may have spoken with something else.
+        var wasDoubted = false
         /// It had been live before.
         var isRollback = false
     }
@@ -35,10 +37,11 @@ extension ActivationLoader {
             // The last activation, whatever the clock says now.
             let last = try ledger.activation(of: state.variant, at: Instant(microseconds: .max))
             if cause == .start, let last, try ledger.manifest(last.record).digest == file.manifest.digest {
-                try endEarlierDoubt(index, since: last.from, at: now)
-                return Recorded(since: last.from, isFirst: last.previous == nil, isKnown: true)
+                let wasDoubted = try endEarlierDoubt(index, since: last, at: now)
+                return Recorded(
+                    since: last.from, isFirst: last.previous == nil, isKnown: true, wasDoubted: wasDoubted)
             }
-            let doubt = unwrittenDoubt(index, lastActivation: last?.from, cause: cause)
+            let doubt = unwrittenDoubt(index, last, cause: cause)
             let since = try ledger.activate(
                 file.manifest.digest, variant: state.variant, at: Clock.now(), cause: cause.rawValue, actor: actor,
                 instance: settings.instance, doubt: doubt)

@@ -35,9 +35,9 @@ final class ActivationLoader: @unchecked Sendable {
     var watches: [PointerWatch]
     /// When each pointer was last seen to name what is active, or what was looked at then.
     var lookedAt: [Instant]
-    /// Its time of change says until when the pointers were watched, and until when the last sidecar of this instance did.
-    let watchedFile: String
-    let watchedUntil: Instant?
+    /// Notes of until when pointers were watched: by this sidecar, and by the last one of this instance.
+    let watchedDirectory: String
+    var watchedNotes: [(file: String, time: Instant)?]
     /// Why a doubt could not be written to the ledger, the last time.
     var doubtProblem: String?
     var lastSerial: UInt64 = 0
@@ -73,8 +73,8 @@ final class ActivationLoader: @unchecked Sendable {
 
     /// `directory` is the instance's own.
     init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog, directory: String) throws(SystemError) {
-        watchedFile = Paths.join(directory, "watched")
-        watchedUntil = try FileStatus.of(watchedFile).map { Instant(microseconds: $0.modification.time / 1000) }
+        watchedDirectory = Paths.join(directory, "watched")
+        try Files.makeDirectory(watchedDirectory, mode: 0o700)
         self.settings = settings
         self.ledger = ledger
         self.log = log
@@ -85,6 +85,7 @@ final class ActivationLoader: @unchecked Sendable {
         }
         watches = states.map { PointerWatch($0.path) }
         lookedAt = states.map { _ in Clock.now() }
+        watchedNotes = states.map { _ in nil }
         shared = Mutex(states)
     }
 
@@ -138,6 +139,7 @@ final class ActivationLoader: @unchecked Sendable {
         defer {
             refuseRest()
             writeDoubts()
+            noteWatched(isLast: true)
         }
         do { watch = try FileWatch() } catch {
             // Looking from time to time is enough, only later.
@@ -155,8 +157,8 @@ final class ActivationLoader: @unchecked Sendable {
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
                 let hasChanged = look(index)
-                let isDue =
-                    hasChanged || states[index].overridden == nil && (cause != nil || states[index].problem != nil)
+                let isUnsure = states[index].problem != nil || !states[index].isCurrent
+                let isDue = hasChanged || states[index].overridden == nil && (cause != nil || isUnsure)
                 if isDue { load(index, cause: cause ?? .pointer) }
             }
             for tell in whenLooked { tell(states) }
@@ -366,9 +368,10 @@ final class ActivationLoader: @unchecked Sendable {
                 return state.settle(ordered)
             }
             // Before the first one there was no model of another manifest that could still answer.
-            guard !recorded.isFirst else { return }
+            guard !recorded.isFirst || recorded.wasDoubted else { return }
             let elapsed = Clock.now().microseconds - recorded.since.microseconds
-            state.settle(settle, alreadyMicroseconds: recorded.isKnown ? max(0, elapsed) : 0)
+            let isLongSince = recorded.isKnown && !recorded.wasDoubted
+            state.settle(settle, alreadyMicroseconds: isLongSince ? max(0, elapsed) : 0)
         }
         log.write(
             .info, "activation",
@@ -386,7 +389,7 @@ final class ActivationLoader: @unchecked Sendable {
     /// back as after an activation.
     private func confirm(_ index: Int, _ file: ManifestFile) {
         confirmed.add(1, ordering: .relaxed)
-        guard !states[index].isCurrent || states[index].problem != nil else { return }
+        guard !states[index].isCurrent || states[index].problem != nil else { return noteGap(index) }
         endDoubt(index)
         lastSerial += 1
         let serial = lastSerial

@@ -39,7 +39,8 @@ struct PointerWatch {
     }
 
     private func look() -> [FileStatus.Modification?] {
-        places.map { ((try? FileStatus.of($0)) ?? nil)?.modification }
+        Paths.links(on: path).map { FileStatus.ofLink($0)?.modification }
+            + places.map { ((try? FileStatus.of($0)) ?? nil)?.modification }
     }
 
     func hasChanged() -> Bool { look() != seen }
@@ -50,8 +51,7 @@ struct PointerWatch {
     /// It led to this file.
     mutating func remember(_ file: String) {
         guard self.file.map({ !$0.hasSameBytes(as: file) }) ?? true else { return }
-        self.file = nil
-        let others = places.count
+        let others = self.file == nil ? seen.count : seen.count - 1
         self.file = file
         // The others are as they were before it was read: a change since then is still news.
         seen = seen.prefix(others) + look().suffix(1)

@@ -40,12 +40,16 @@ extension Tracer {
 
     /// How surely a manifest answered what was admitted at `time`; the id does not say for which variant.
     private func sureness(of manifest: IndexedManifest, at time: Instant) throws(ManifestIndexError) -> Attribution {
-        var sure = Attribution.inferred
-        for interval in try index.intervals(of: manifest, limit: Self.mostIntervals) where interval.contains(time) {
-            guard let (_, whole) = try index.live(variant: interval.variant, at: time) else { continue }
-            sure = min(sure, try sureness(whole, at: time, reach: skew))
+        var sure: Attribution?
+        for variant in try index.variants() {
+            guard let (live, interval) = try index.live(variant: variant, at: time),
+                live.manifest.digest == manifest.manifest.digest
+            else { continue }
+            sure = min(sure ?? .inferred, try sureness(interval, at: time, reach: skew))
         }
-        return sure
+        // Where it was ever live, but for nobody then, it was so near an activation that nobody can tell.
+        if let sure { return sure }
+        return try index.intervals(of: manifest, limit: 1).isEmpty ? .inferred : .mixed
     }
 
     private static func admissionNote(_ sure: Attribution) -> String {

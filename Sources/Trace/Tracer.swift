@@ -281,7 +281,12 @@ package final class Tracer {
         let settled = interval.from.advanced(by: isFirst ? reach : max(reach, settle))
         if time <= settled { return .mixed }
         if let end = interval.doubtedFrom, time >= end.advanced(by: -reach) { return .mixed }
-        return interval.doubts.contains { $0.contains(time, reach: reach) } ? .unknown : .inferred
+        if interval.doubts.contains(where: { $0.contains(time, reach: reach) }) { return .unknown }
+        // After a doubt the server may still speak with what its pointer named meanwhile.
+        let isSettling = interval.doubts.contains { doubt in
+            doubt.until.map { $0 > interval.from && doubt.from <= time && time <= $0.advanced(by: settle) } ?? false
+        }
+        return isSettling ? .mixed : .inferred
     }
 
     private func firstLive(_ variant: String) throws(ManifestIndexError) -> Instant? {

@@ -135,6 +135,30 @@ struct DoubtTests {
         #expect(attribution("2025-03-04T19:12:00Z") == .inferred)
     }
 
+    @Test("after a doubt a server settles, as after an activation")
+    func settlesAfterDoubts() throws {
+        let index = try LineTests.index(variant: "als")
+        let from = Self.instant("2025-03-04T19:59:00Z")
+        index.doubts = [("als", DoubtedTime(from: from, until: from.advanced(by: 60_000_000), reason: ""))]
+        for (time, expected) in [
+            ("20:00:00.900", Attribution.unknown), ("20:00:01.100", .mixed), ("20:00:29", .mixed),
+            ("20:00:31", .inferred), ("19:58:00", .inferred),
+        ] {
+            let line = Self.line("2025-03-04T\(time)Z")
+            #expect(Self.attribution(line, index, Doubts(settle: 30_000_000)) == expected, "\(time)")
+        }
+        // Connections were seen to be new long after.
+        var doubts = Doubts(settle: .max)
+        let line = Self.line("2025-03-04T20:10:00Z")
+        #expect(Self.attribution(line, index, doubts) == .mixed)
+        doubts.settled = [
+            Doubts.Settled(
+                variant: "als", from: Self.instant(LineTests.second), at: Self.instant("2025-03-04T20:05:00Z"))
+        ]
+        #expect(Self.attribution(line, index, doubts) == .inferred)
+        #expect(Self.attribution(Self.line("2025-03-04T20:04:00Z"), index, doubts) == .mixed)
+    }
+
     @Test("a doubt in the index holds for lines of its time, and for no others")
     func readsTheIndex() throws {
         let index = try LineTests.index(variant: "als")

@@ -77,12 +77,44 @@ struct DoubtTests {
         #expect(try times(ledger, 91, 95).isEmpty)
     }
 
-    @Test("a clock that was set back makes no doubt that ends before it begins")
+    @Test("of a doubt during which the clock was set back, the time that came twice is doubted")
     func survivesClocks() throws {
         let (ledger, _) = try ledger()
         try ledger.add(doubt(100, nil))
         try ledger.endDoubts(of: "v", at: at(50))
-        #expect(try times(ledger, 0, nil) == [[100, 100]])
+        #expect(try times(ledger, 0, nil) == [[50, 100], [100, 100]])
+    }
+
+    @Test("a longer doubt is found beside shorter ones, whichever ended first")
+    func findsAll() throws {
+        let (ledger, _) = try ledger()
+        try ledger.add(doubt(40, 60))
+        try ledger.add(doubt(5, 90))
+        try ledger.add(doubt(70, 80))
+        #expect(try times(ledger, 10, 50) == [[5, 90], [40, 60]])
+    }
+
+    @Test("one sidecar ends its own doubts; an activation ends all")
+    func endsOnes() throws {
+        let (ledger, manifests) = try ledger()
+        try ledger.add(doubt(10, nil))
+        try ledger.endDoubts(of: "v", by: "another", at: at(20))
+        #expect(try ledger.openDoubt(of: "v") != nil)
+        try activate(ledger, manifests[0], at: 30)
+        #expect(try times(ledger, 0, 30) == [[10, 30]])
+    }
+
+    @Test("a doubt is not waited for")
+    func waitsForNobody() throws {
+        let (ledger, _) = try ledger()
+        let other = try Database(ledger.path, mode: .readWrite, busyTimeout: 0)
+        try other.execute("BEGIN IMMEDIATE")
+        let begin = Clock.monotonic()
+        #expect(throws: LedgerError.self) { try ledger.add(doubt(10, nil)) }
+        // Fifteen seconds are what others wait.
+        #expect(Clock.monotonic() - begin < 10_000_000)
+        try other.execute("ROLLBACK")
+        try ledger.add(doubt(10, nil))
     }
 
     @Test("of too many, the old ones are one: nothing that was doubted is ever sure")

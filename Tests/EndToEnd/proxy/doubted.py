@@ -5,10 +5,13 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
@@ -62,8 +65,8 @@ def later(seconds):
 
 @contextlib.contextmanager
 def serving(upstream, at, *args, version="m1"):
-    with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", *args, version=version,
-                  directory=str(at)) as colophon:
+    settle = () if "--attribution-settle" in args else ("--attribution-settle", "none")
+    with Colophon(upstream.address, *settle, "--poll", "100ms", *args, version=version, directory=str(at)) as colophon:
         yield colophon
 
 
@@ -113,7 +116,8 @@ def test_a_pointer_that_led_nowhere_for_a_while_leaves_a_doubt_that_outlasts_the
 
 
 def watched(at):
-    return (at / "data" / "instances" / "default" / "watched").stat().st_mtime
+    """Until when, by the latest note."""
+    return max((note.stat().st_mtime for note in (at / "data" / "instances" / "default" / "watched").iterdir()), default=0)
 
 
 def test_a_promotion_while_nobody_watched_is_doubted_from_when_somebody_last_did():
@@ -168,6 +172,113 @@ def test_a_pointer_that_went_elsewhere_and_came_back_while_nobody_watched_is_dou
             assert doubts(colophon) == found, (doubts(colophon), found)
 
 
+def test_there_and_back_while_it_stood_still_is_doubted():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            later(1.2)
+            colophon.process.send_signal(signal.SIGSTOP)
+            place(colophon.pointer, manifest("m2"))
+            later(1.2)
+            meanwhile = time.time()
+            later(1.2)
+            place(colophon.pointer, manifest("m1"))
+            colophon.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: doubts(colophon), "the doubt")
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")]
+
+
+def test_links_that_went_there_and_back_while_others_were_hashed_leave_nothing_unsure():
+    with Upstream(ok) as upstream, directory() as at:
+        for version in ("b1", "b2"):
+            place(at / f"{version}.json", manifest(version))
+        (at / "b.json").symlink_to("b1.json")
+        place(at / "a.json", manifest("a1"))
+        big = at / "big"
+        with open(big, "wb") as out:
+            out.truncate(3 << 30)
+        digest = subprocess.run(["sha256sum", str(big)], capture_output=True, text=True, check=True).stdout.split()[0]
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms",
+                      manifest_args=pointers, version=None, directory=str(at)) as colophon:
+            def of(name):
+                return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == name)
+            later(1.2)
+            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": 3 << 30}}))
+            wait_until(lambda: not of("a")["current"], "a to be looked at")
+            hashing = time.time()
+            # Who looks at lines meanwhile finds it in the ledger, though nothing has come of it yet.
+            wait_until(lambda: any(row[0] == "a" for row in doubts(colophon)) or of("a")["current"], "a doubt on record")
+            assert not of("a")["current"], "it was hashed too fast for this test"
+            for target in ("b2.json", "b1.json"):
+                (at / "next").symlink_to(target)
+                (at / "next").rename(at / "b.json")
+                later(0.3)
+            wait_until(lambda: of("a")["model_version"] == "a2" and of("a")["current"] and of("b")["current"], "everything to be sure again")
+            assert of("b")["model_version"] == "b1", of("b")
+            assert any(row[0] == "a" and row[1] <= hashing <= row[2] for row in doubts(colophon)), doubts(colophon)
+
+
+def test_what_was_doubted_settles_before_it_is_believed():
+    with Upstream(ok) as upstream, directory() as at:
+        args = ("--attribution-settle", "600s")
+        with serving(upstream, at, *args) as colophon:
+            colophon.get("/").assert_stamped("m1")
+            place(colophon.pointer, "rubbish")
+            wait_until(lambda: doubts(colophon), "the doubt")
+            colophon.process.kill()
+        place(colophon.pointer, manifest("m1"))
+        # It is the first one that was ever active; and yet the server may speak with what its pointer named meanwhile.
+        with serving(upstream, at, *args, version=None) as colophon:
+            colophon.get("/").assert_stamped("m1", "mixed")
+            assert len(doubts(colophon)) == 1 and doubts(colophon)[0][2], doubts(colophon)
+        # A pointer that was only written anew is no reason to doubt what is answered from now on.
+        shutil.rmtree(at / "data")
+        for _ in range(2):
+            with serving(upstream, at, *args) as colophon:
+                colophon.get("/").assert_stamped("m1")
+
+
+def test_another_variant_and_another_ledger_were_not_watched():
+    with Upstream(ok) as upstream, directory() as at:
+        for name in ("a", "b"):
+            place(at / f"{name}.json", manifest(f"{name}1"))
+
+        def served(*names):
+            pointers = [word for name in names for word in ("--manifest", f"{name}={at / name}.json")]
+            ups = [word for name in names[1:] for word in ("--upstream", f"{name}={upstream.address}")]
+            more = ["--route-header", "X-Arm", "--route-default", "a"] if len(names) > 1 else []
+            return Colophon(f"a={upstream.address}", *ups, *more, "--attribution-settle", "none", "--poll", "100ms", manifest_args=pointers,
+                            version=None, directory=str(at))
+        with served("a", "b"):
+            later(1.2)
+        ended = time.time()
+        with served("a"):
+            later(1.2)
+            place(at / "b.json", manifest("b2"))
+            later(1.2)
+        with served("a", "b") as colophon:
+            [row] = [row for row in doubts(colophon) if row[0] == "b"]
+            assert row[1] <= ended and row[2] >= ended + 2.4, (row, ended)
+
+
+def test_a_refused_order_leaves_no_doubt():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            gone = at / "gone.json"
+            gone.write_text(manifest("m9", artifacts={"w": {"path": "w", "sha256": "0" * 64, "size_bytes": 1}}))
+            (at / "w").write_text("x")
+            subprocess.run([COLOPHON, "index", "add", str(gone), "--data-dir", str(at / "data")], check=True, capture_output=True)
+            for _ in range(5):
+                request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", b'{"manifest": "m9"}',
+                                                 {"Content-Type": "application/json"})
+                try:
+                    urllib.request.urlopen(request, timeout=PATIENCE)
+                    raise AssertionError("it was taken")
+                except urllib.error.HTTPError as error:
+                    assert error.code == 422, error.read()
+            assert variant(colophon)["current"] and not doubts(colophon), doubts(colophon)
+
+
 def test_links_that_were_swapped_while_nobody_watched_tell_when():
     """As a projected volume is swapped: the file itself is much older than the link that leads to it."""
     with Upstream(ok) as upstream, directory() as at:
@@ -186,7 +297,7 @@ def test_links_that_were_swapped_while_nobody_watched_tell_when():
         before = time.time()
         later(1.2)
         # Of another instance nobody has noted when it last watched: then the links themselves tell.
-        (at / "data" / "instances" / "default" / "watched").unlink()
+        shutil.rmtree(at / "data" / "instances" / "default" / "watched")
         (at / "..new").symlink_to("..m2")
         (at / "..new").rename(at / "..data")
         swapped = time.time()

@@ -1,0 +1,82 @@
+import Provenance
+
+/// Lines that bear a request id: the proxy's record of the exchange says what answered it, and a minted id what was active when it came.
+extension LineAttributor {
+    /// Nil when the id leads nowhere, and time may tell.
+    func byRequest(
+        _ line: Span<UInt8>, _ id: FieldSpan, _ facts: borrowing LineFacts
+    ) throws(ManifestIndexError) -> Verdict? {
+        let minted = id.range.count == MintedRequestID.length ? MintedRequestID(id.text(line)) : nil
+        if let record = records?.record(of: line.extracting(id.range)),
+            let verdict = try byRecord(record, minted, line, facts)
+        {
+            return verdict
+        }
+        guard let minted else { return nil }
+        guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
+        // It tells of a time before the request came: then one of the two is not what it seems.
+        if let time = facts.time,
+            time.microseconds < minted.time.microseconds - settings.skew - facts.duration
+        {
+            return .unknown
+        }
+        return atMost(
+            facts.attribution, line,
+            Verdict(stamp: stamp, attribution: try admitted(stamp, at: minted.time, line, facts)))
+    }
+
+    /// What was not sure of the response then is not surer of its line. An id does not say for which variant its request was admitted.
+    private func admitted(
+        _ stamp: LineStamp, at time: Instant, _ line: Span<UInt8>, _ facts: borrowing LineFacts
+    ) throws(ManifestIndexError) -> Attribution {
+        let own = try live(line, facts, at: time)
+        if facts.variant != nil, own.stamp === stamp { return sureness(own, at: time, reach: settings.skew) }
+        var sure: Attribution?
+        for variant in try allVariants() {
+            let one = try live(variant, Array(variant.utf8), at: time)
+            guard one.stamp === stamp else { continue }
+            sure = min(sure ?? .inferred, sureness(one, at: time, reach: settings.skew))
+        }
+        if let sure { return sure }
+        // Where it was ever live, but for nobody then, it was so near an activation that nobody can tell.
+        let found = try stamp.manifest.map { manifest throws(ManifestIndexError) in
+            try index.find(.digest(HexPrefix(whole: manifest.digest)), limit: 1)
+        }
+        guard let indexed = found?.first else { return .mixed }
+        return try index.intervals(of: indexed, limit: 1).isEmpty ? .inferred : .mixed
+    }
+
+    private func allVariants() throws(ManifestIndexError) -> [String] {
+        if let known = knownVariants { return known }
+        let found = try index.variants()
+        knownVariants = found
+        return found
+    }
+
+    private func live(
+        _ named: String, _ name: [UInt8], at time: Instant
+    ) throws(ManifestIndexError) -> Live {
+        for live in lives where live.contains(time) && live.name == name { return live }
+        return try lookedUp(named, name, time)
+    }
+
+    /// By what the proxy recorded. Ids that clients choose may be used again, and a record tells of exchanges that have ended only: such a
+    /// line must lie within them, or time must say the same. Nil when the line belongs to none of them.
+    private func byRecord(
+        _ record: ExchangeRecord, _ minted: MintedRequestID?, _ line: Span<UInt8>, _ facts: borrowing LineFacts
+    ) throws(ManifestIndexError) -> Verdict? {
+        let reach = settings.skew + facts.duration
+        if minted == nil, let time = facts.time, !record.contains(time, reach: reach) { return nil }
+        guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
+        var attribution = record.attribution
+        if let minted {
+            // What was active at admission, and what answered.
+            if let digest = stamp.manifest?.digest, !minted.manifest.matches(digest) {
+                attribution = min(attribution, .mixed)
+            }
+        } else if facts.time.map({ !record.contains($0) }) ?? true, try live(line, facts).stamp !== stamp {
+            attribution = min(attribution, .mixed)
+        }
+        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
+    }
+}
