@@ -18,14 +18,16 @@ extension Ledger {
         }
     }
 
-    package func add(_ doubt: Doubt) throws(LedgerError) {
-        try atOnce { () throws(LedgerError) in try sqlite { () throws(SQLiteError) in try insert(doubt) } }
+    /// Who `waits` does so for another process that writes, as activations do.
+    package func add(_ doubt: Doubt, waits: Bool = false) throws(LedgerError) {
+        try writeSafely(waits) { () throws(LedgerError) in try sqlite { () throws(SQLiteError) in try insert(doubt) } }
     }
 
-    /// Writes, and waits until the disk has it; but not for another process that writes: whoever watches pointers has no time for that.
-    private func atOnce(_ body: () throws(LedgerError) -> Void) throws(LedgerError) {
+    /// Waits until the disk has it, but for another process that writes only where that is wanted: whoever watches pointers has no time.
+    private func writeSafely(_ waits: Bool, _ body: () throws(LedgerError) -> Void) throws(LedgerError) {
         try sqlite { () throws(SQLiteError) in
-            try database.execute("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 50")
+            try database.execute(
+                "PRAGMA synchronous = FULL; PRAGMA busy_timeout = \(waits ? Self.busyTimeoutMilliseconds : 50)")
         }
         defer {
             try? database.execute(
@@ -46,8 +48,10 @@ extension Ledger {
     }
 
     /// What was doubted of `variant` by one sidecar, or by any, is sure again from `time` on.
-    package func endDoubts(of variant: String, by instance: String? = nil, at time: Instant) throws(LedgerError) {
-        try atOnce { () throws(LedgerError) in
+    package func endDoubts(
+        of variant: String, by instance: String? = nil, at time: Instant, waits: Bool = false
+    ) throws(LedgerError) {
+        try writeSafely(waits) { () throws(LedgerError) in
             try sqlite { () throws(SQLiteError) in
                 for query in [Query.doubtSetBack, .endDoubts] {
                     let row = try statement(query)

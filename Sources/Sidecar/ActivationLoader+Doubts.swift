@@ -58,7 +58,7 @@ extension ActivationLoader {
     func endEarlierDoubt(_ index: Int, since last: Activation, at now: Instant) throws(LedgerError) -> Bool {
         let variant = states[index].variant
         if try ledger.openDoubt(of: variant) != nil {
-            try ledger.endDoubts(of: variant, at: now)
+            try ledger.endDoubts(of: variant, at: now, waits: true)
             return true
         }
         guard let watched = watchedUntil(index, last), let changedAt = watches[index].changedAt,
@@ -68,7 +68,7 @@ extension ActivationLoader {
         try ledger.add(
             Ledger.Doubt(
                 variant: variant, time: DoubtedTime(from: from, until: now, reason: Self.unwatched),
-                instance: settings.instance))
+                instance: settings.instance), waits: true)
         return false
     }
 
@@ -126,10 +126,12 @@ extension ActivationLoader {
         shared.withLock { $0[index].unwrittenDoubts.append(gap) }
     }
 
-    /// Ends what the ledger knows as lasting, before anybody is told that it has ended: lines of afterwards are not to find it there.
-    func endDoubt(_ index: Int) {
+    /// Ends what the ledger knows as lasting, before anybody is told that it has ended: lines of afterwards are not to find it there. Of all
+    /// sidecars, where somebody who knows says so.
+    func endDoubt(_ index: Int, ofAll: Bool = false) {
+        let instance = ofAll ? nil : settings.instance
         guard states[index].doubt?.isBegun ?? false,
-            (try? ledger.endDoubts(of: states[index].variant, by: settings.instance, at: Clock.now())) != nil
+            (try? ledger.endDoubts(of: states[index].variant, by: instance, at: Clock.now())) != nil
         else { return }
         shared.withLock { $0[index].doubt?.isEndWritten = true }
     }

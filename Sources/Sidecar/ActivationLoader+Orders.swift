@@ -69,7 +69,7 @@ extension ActivationLoader {
 
     /// What is active is what the model server answers with, whatever the pointer says: so says somebody who knows.
     private func confirm(_ index: Int) {
-        endDoubt(index)
+        endDoubt(index, ofAll: true)
         lastSerial += 1
         let serial = lastSerial
         change(index) { state in
