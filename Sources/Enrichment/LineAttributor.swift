@@ -39,30 +39,29 @@ package final class LineAttributor {
         let name: [UInt8]
         /// Nil where nothing was live.
         let stamp: LineStamp?
-        let from: Instant
-        let until: Instant?
-        /// From when on something later may have been live: before the end where a clock was set back.
-        let doubtedFrom: Instant?
+        let interval: LiveInterval
         /// Whether another manifest was live before.
         let hasPrevious: Bool
-        /// When nobody knew whether the server still spoke with it, as far as that is in the index.
-        let doubts: [DoubtedTime]
+        var from: Instant { interval.from }
+        var until: Instant? { interval.until }
 
         init(
-            _ name: [UInt8], _ variant: String?, _ stamp: LineStamp?, from: Instant, until: Instant?,
-            doubtedFrom: Instant? = nil, hasPrevious: Bool, doubts: [DoubtedTime] = []
+            _ name: [UInt8], _ variant: String?, _ stamp: LineStamp?, _ interval: LiveInterval, hasPrevious: Bool
         ) {
             self.name = name
             self.variant = variant
             self.stamp = stamp
-            self.from = from
-            self.until = until
-            self.doubtedFrom = doubtedFrom ?? until
+            self.interval = interval
             self.hasPrevious = hasPrevious
-            self.doubts = doubts
         }
 
-        func contains(_ time: Instant) -> Bool { from <= time && until.map { time < $0 } ?? true }
+        /// Of what nothing was live.
+        convenience init(_ name: [UInt8], _ variant: String?, nothingUntil end: Instant?) {
+            let interval = LiveInterval(variant: variant ?? "", from: Instant(microseconds: .min), until: end)
+            self.init(name, variant, nil, interval, hasPrevious: false)
+        }
+
+        func contains(_ time: Instant) -> Bool { interval.contains(time) }
     }
 
     let index: any ManifestIndex
@@ -317,7 +316,7 @@ package final class LineAttributor {
         }
         latest = Latest(
             from: from.microseconds,
-            until: live.doubtedFrom?.microseconds ?? .max,
+            until: live.interval.doubtedFrom?.microseconds ?? .max,
             settledAt: settledAt(live).microseconds, nameCount: live.name.count)
         (latestStamp, latestHeld) = (stamp, HeldStamp(stamp))
         latestName.copyBytes(from: live.name)
@@ -326,7 +325,6 @@ package final class LineAttributor {
     private func lookUp(
         _ named: String?, _ name: [UInt8], _ time: Instant
     ) throws(ManifestIndexError) -> Live {
-        let forever = Instant(microseconds: .min)
         let key = ByteKey(named ?? "")
         let variant: String?
         if let known = variants[key] {
@@ -340,50 +338,40 @@ package final class LineAttributor {
         if let variant,
             let same = lives.first(where: { $0.contains(time) && $0.variant?.hasSameBytes(as: variant) ?? false })
         {
-            return Live(
-                name, variant, same.stamp, from: same.from, until: same.until, doubtedFrom: same.doubtedFrom,
-                hasPrevious: same.hasPrevious, doubts: same.doubts)
+            return Live(name, variant, same.stamp, same.interval, hasPrevious: same.hasPrevious)
         }
         guard let variant, let first = try index.firstLive(variant: variant) else {
-            return Live(name, nil, nil, from: forever, until: nil, hasPrevious: false)
+            return Live(name, nil, nothingUntil: nil)
         }
         guard first <= time, let (indexed, interval) = try index.live(variant: variant, at: time) else {
-            return Live(name, variant, nil, from: forever, until: first, hasPrevious: false)
+            return Live(name, variant, nothingUntil: first)
         }
-        let stamp = stamp(indexed.manifest)
-        return Live(
-            name, variant, stamp, from: interval.from, until: interval.until, doubtedFrom: interval.doubtedFrom,
-            hasPrevious: first < interval.from, doubts: interval.doubts)
+        return Live(name, variant, stamp(indexed.manifest), interval, hasPrevious: first < interval.from)
     }
 
     private func doubts(_ live: Live) -> [DoubtedTime] {
-        guard let variant = live.variant, !doubtsNow.moved.isEmpty else { return live.doubts }
-        return live.doubts + doubtsNow.times(of: variant)
+        guard let variant = live.variant, !doubtsNow.moved.isEmpty else { return live.interval.doubts }
+        return live.interval.doubts + doubtsNow.times(of: variant)
     }
 
     /// A line near an activation may be of either side. What has no time is of now.
     func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
         let doubts = doubts(live)
-        // The weaker word first: in the middle of such a time it was neither this one nor the one before, perhaps.
-        let isDoubted = doubts.contains { doubt in time.map { doubt.contains($0) } ?? (doubt.until == nil) }
-        if isDoubted { return .unknown }
-        if live.until == nil, let variant = live.variant,
-            doubtsNow.settling.contains(where: { $0.hasSameBytes(as: variant) })
-        {
-            return .mixed
-        }
-        guard let time else { return .inferred }
-        if time.microseconds &- live.from.microseconds <= reach || time <= settledAt(live) { return .mixed }
-        if let until = live.doubtedFrom, until.microseconds &- time.microseconds <= reach { return .mixed }
-        if doubts.contains(where: { $0.contains(time, reach: reach) }) { return .unknown }
-        return doubts.contains { $0.from <= time && time <= settledAt($0, live) } ? .mixed : .inferred
+        let sure =
+            if let time {
+                live.interval.sureness(
+                    at: time, reach: reach, settledAt: settledAt(live), doubts: doubts,
+                    settledAfter: { settledAt($0, live) })
+            } else { doubts.contains { $0.until == nil } ? Attribution.unknown : .inferred }
+        let isSettling =
+            live.until == nil
+            && doubtsNow.settling.contains { settling in live.variant.map(settling.hasSameBytes) ?? false }
+        return isSettling ? min(sure, .mixed) : sure
     }
 
     /// After a doubt the server may still speak with what its pointer named meanwhile, as after an activation.
     private func settledAt(_ doubt: DoubtedTime, _ live: Live) -> Instant {
         guard let until = doubt.until else { return Instant(microseconds: .max) }
-        // An activation ended it, and settles by itself.
-        guard until > live.from else { return until }
         let known = doubtsNow.settled.last { $0.from == live.from && live.variant.map($0.isOf) ?? false }
         if let known, known.at >= until { return known.at }
         return until.advanced(by: doubtsNow.settle)

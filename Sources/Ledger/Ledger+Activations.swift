@@ -58,7 +58,7 @@ extension Ledger {
                 let start = Instant(microseconds: from)
                 if let doubt {
                     let ended = DoubtedTime(from: doubt.from, until: start, reason: doubt.reason)
-                    try insert(Doubt(variant: variant, time: ended, instance: instance))
+                    try insert(ended, of: variant, by: instance)
                 }
                 return start
             }

@@ -4,23 +4,13 @@ import SQLite
 /// When it was not known whether the server of a variant still spoke with what was active. What was live then is in the activations; that
 /// it is not sure is here.
 extension Ledger {
-    /// A doubt about `variant` that is to be written.
-    package struct Doubt: Sendable {
-        package let variant: String
-        package let time: DoubtedTime
-        /// The sidecar that had it.
-        package let instance: String
-
-        package init(variant: String, time: DoubtedTime, instance: String) {
-            self.variant = variant
-            self.time = time
-            self.instance = instance
+    /// Writes what the sidecar `instance` doubted of `variant`. Who `waits` does so for another process that writes, as activations do.
+    package func add(
+        _ doubt: DoubtedTime, of variant: String, by instance: String, waits: Bool = false
+    ) throws(LedgerError) {
+        try writeSafely(waits) { () throws(LedgerError) in
+            try sqlite { () throws(SQLiteError) in try insert(doubt, of: variant, by: instance) }
         }
-    }
-
-    /// Who `waits` does so for another process that writes, as activations do.
-    package func add(_ doubt: Doubt, waits: Bool = false) throws(LedgerError) {
-        try writeSafely(waits) { () throws(LedgerError) in try sqlite { () throws(SQLiteError) in try insert(doubt) } }
     }
 
     /// Waits until the disk has it, but for another process that writes only where that is wanted: whoever watches pointers has no time.
@@ -36,14 +26,14 @@ extension Ledger {
         try write(body)
     }
 
-    func insert(_ doubt: Doubt) throws(SQLiteError) {
+    func insert(_ doubt: DoubtedTime, of variant: String, by instance: String) throws(SQLiteError) {
         let row = try statement(.insertDoubt)
-        try row.bind(1, doubt.variant)
-        try row.bind(2, doubt.time.from.microseconds)
+        try row.bind(1, variant)
+        try row.bind(2, doubt.from.microseconds)
         // The clock may have been set back meanwhile.
-        try row.bind(3, doubt.time.until.map { max($0, doubt.time.from).microseconds })
-        try row.bind(4, doubt.time.reason)
-        try row.bind(5, doubt.instance)
+        try row.bind(3, doubt.until.map { max($0, doubt.from).microseconds })
+        try row.bind(4, doubt.reason)
+        try row.bind(5, instance)
         try row.run()
     }
 

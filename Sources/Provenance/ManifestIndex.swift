@@ -71,6 +71,24 @@ package struct LiveInterval: Sendable {
         self.doubtedFrom = doubtedFrom ?? until
         self.doubts = doubts
     }
+
+    /// How surely what was live at `time` answered then, by clocks that differ by `reach`: after an activation the server may still have spoken
+    /// with the manifest before, until `settledAt`, and after a doubt with what its pointer named meanwhile, until `settledAfter` it.
+    package func sureness(
+        at time: Instant, reach: Int64, settledAt: Instant, doubts: [DoubtedTime],
+        settledAfter: (DoubtedTime) -> Instant
+    ) -> Attribution {
+        // The weaker word first: in the middle of a doubt it was neither this one nor the one before, perhaps.
+        if doubts.contains(where: { $0.contains(time) }) { return .unknown }
+        if time.microseconds &- from.microseconds <= reach || time <= settledAt { return .mixed }
+        if let end = doubtedFrom, end.microseconds &- time.microseconds <= reach { return .mixed }
+        if doubts.contains(where: { $0.contains(time, reach: reach) }) { return .unknown }
+        let isSettling = doubts.contains { doubt in
+            // One that an activation ended settles with that.
+            doubt.from <= time && doubt.until.map { $0 > from } ?? true && time <= settledAfter(doubt)
+        }
+        return isSettling ? .mixed : .inferred
+    }
 }
 
 /// A time in which the pointer of a variant named something that was not active: whether its server had moved on, nobody knows.

@@ -66,9 +66,8 @@ extension ActivationLoader {
         else { return false }
         let from = min(unwatchedSince(index, last), now)
         try ledger.add(
-            Ledger.Doubt(
-                variant: variant, time: DoubtedTime(from: from, until: now, reason: Self.unwatched),
-                instance: settings.instance), waits: true)
+            DoubtedTime(from: from, until: now, reason: Self.unwatched), of: variant, by: settings.instance,
+            waits: true)
         return false
     }
 
@@ -79,7 +78,7 @@ extension ActivationLoader {
     /// ledger, is not what was watched.
     private func watchedFile(_ state: State, _ since: Instant) -> String {
         let what = [state.variant, Paths.absolute(state.path), since.description].joined(separator: "\n")
-        return Paths.join(watchedDirectory, SHA256.hash(Array(what.utf8)).hex.prefix(16) + "")
+        return Paths.join(watchedDirectory, String(SHA256.hash(Array(what.utf8)).hex.prefix(16)))
     }
 
     private func watchedUntil(_ index: Int, _ last: Activation) -> Instant? {
@@ -106,12 +105,14 @@ extension ActivationLoader {
 
     private static let noteInterval: Int64 = 5_000_000
 
-    /// The pointer cannot be followed at the start: what was live until then is doubted from when it was last sure.
-    func beginDoubtAtStart(_ index: Int) {
+    /// The pointer cannot be followed at the start: what was live until then is doubted from when it was last sure. Where the pointer was not
+    /// followed before either, its own change says nothing of that.
+    func beginDoubtAtStart(_ index: Int, isOverridden: Bool = false) {
         let variant = states[index].variant
         guard let last = try? ledger.activation(of: variant, at: Instant(microseconds: .max)) else { return }
         let earlier = (try? ledger.openDoubt(of: variant)) ?? nil
-        var doubt = Doubt(since: earlier?.from ?? unwatchedSince(index, last))
+        let isUnknown = isOverridden && watchedUntil(index, last) == nil
+        var doubt = Doubt(since: earlier?.from ?? (isUnknown ? Clock.now() : unwatchedSince(index, last)))
         doubt.isBegun = earlier != nil
         shared.withLock { $0[index].doubt = doubt }
     }
@@ -123,7 +124,7 @@ extension ActivationLoader {
         var gap = Doubt(since: lookedAt[index])
         gap.until = now
         gap.reason = "the pointer changed while it could not be looked at"
-        shared.withLock { $0[index].unwrittenDoubts.append(gap) }
+        shared.withLock { $0[index].keep(gap) }
     }
 
     /// Ends what the ledger knows as lasting, before anybody is told that it has ended: lines of afterwards are not to find it there. Of all
@@ -141,32 +142,28 @@ extension ActivationLoader {
         for index in states.indices {
             let state = states[index]
             let isBegunUnwritten = state.doubt.map { !$0.isBegun } ?? false
-            guard state.activeSince != nil || state.doubt != nil, isBegunUnwritten || !state.unwrittenDoubts.isEmpty
-            else {
-                continue
-            }
+            guard isBegunUnwritten || !state.unwrittenDoubts.isEmpty, ledger.isInPlace else { continue }
             do throws(LedgerError) {
-                guard ledger.isInPlace else { continue }
                 for doubt in state.unwrittenDoubts {
                     if doubt.isBegun, let until = doubt.until {
                         try ledger.endDoubts(of: state.variant, by: settings.instance, at: until)
                     } else {
-                        try ledger.add(
-                            Ledger.Doubt(variant: state.variant, time: doubt.time, instance: settings.instance))
+                        try ledger.add(doubt.time, of: state.variant, by: settings.instance)
                     }
                     shared.withLock { _ = $0[index].unwrittenDoubts.removeFirst() }
                 }
                 if let doubt = state.doubt, !doubt.isBegun {
-                    try ledger.add(Ledger.Doubt(variant: state.variant, time: doubt.time, instance: settings.instance))
+                    try ledger.add(doubt.time, of: state.variant, by: settings.instance)
                     shared.withLock { $0[index].doubt?.isBegun = true }
                 }
-                doubtProblem = nil
+                doubtFailures = 0
             } catch {
-                let reason = error.description
-                guard doubtProblem.map({ !$0.hasSameBytes(as: reason) }) ?? true else { continue }
-                doubtProblem = reason
+                // That another process writes just now is no news.
+                doubtFailures += 1
+                guard doubtFailures == 2 else { continue }
                 log.write(
-                    .warn, "doubt-not-recorded", [("variant", .string(state.variant)), ("reason", .string(reason))])
+                    .warn, "doubt-not-recorded",
+                    [("variant", .string(state.variant)), ("reason", .string(error.description))])
             }
         }
     }

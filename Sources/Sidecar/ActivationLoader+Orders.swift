@@ -138,7 +138,7 @@ extension ActivationLoader {
             let stamp = try? makeStamp(kept)
             lastSerial += 1
             let serial = lastSerial
-            beginDoubtAtStart(index)
+            beginDoubtAtStart(index, isOverridden: true)
             change(index) { state in
                 state.manifest = manifest
                 state.file = kept.path.isEmpty ? nil : kept.path

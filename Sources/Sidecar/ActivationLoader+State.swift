@@ -46,7 +46,12 @@ extension ActivationLoader {
             doubt = nil
             guard !ended.isEndWritten else { return }
             ended.until = max(ended.since, now)
-            unwrittenDoubts.append(ended)
+            keep(ended)
+        }
+
+        /// Until it is written; of many, the oldest are joined.
+        mutating func keep(_ doubt: Doubt) {
+            unwrittenDoubts.append(doubt)
             guard unwrittenDoubts.count > Self.mostUnwritten else { return }
             unwrittenDoubts[0].until = unwrittenDoubts[1].until
             unwrittenDoubts.remove(at: 1)

@@ -38,8 +38,8 @@ final class ActivationLoader: @unchecked Sendable {
     /// Notes of until when pointers were watched: by this sidecar, and by the last one of this instance.
     let watchedDirectory: String
     var watchedNotes: [(file: String, time: Instant)?]
-    /// Why a doubt could not be written to the ledger, the last time.
-    var doubtProblem: String?
+    /// How often in a row a doubt could not be written to the ledger.
+    var doubtFailures = 0
     var lastSerial: UInt64 = 0
     var board: StampBoard?
     var known: [StampTable.Known] = []

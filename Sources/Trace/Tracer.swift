@@ -264,12 +264,12 @@ package final class Tracer {
         let stated = facts.attribution.flatMap(Attribution.init) ?? .inferred
         let reach = skew + facts.duration
         let attribution = min(stated, try sureness(interval, at: time, reach: reach))
-        let doubt = interval.doubts.first { $0.contains(time, reach: reach) }
+        let doubt = attribution == .unknown ? interval.doubts.first { $0.contains(time, reach: reach) } : nil
         return TraceAnswer(
             input: facts.input,
             outcome: .found(
                 checked(traced), .variantAndTime, attribution,
-                note: attribution == .unknown ? doubt.map(Self.note) ?? Self.note(attribution) : Self.note(attribution))
+                note: doubt.map(Self.note) ?? Self.note(attribution))
         )
     }
 
@@ -277,16 +277,9 @@ package final class Tracer {
     /// and clocks differ.
     func sureness(_ interval: LiveInterval, at time: Instant, reach: Int64) throws(ManifestIndexError) -> Attribution {
         let isFirst = try firstLive(interval.variant) == interval.from
-        if interval.doubts.contains(where: { $0.contains(time) }) { return .unknown }
-        let settled = interval.from.advanced(by: isFirst ? reach : max(reach, settle))
-        if time <= settled { return .mixed }
-        if let end = interval.doubtedFrom, time >= end.advanced(by: -reach) { return .mixed }
-        if interval.doubts.contains(where: { $0.contains(time, reach: reach) }) { return .unknown }
-        // After a doubt the server may still speak with what its pointer named meanwhile.
-        let isSettling = interval.doubts.contains { doubt in
-            doubt.until.map { $0 > interval.from && doubt.from <= time && time <= $0.advanced(by: settle) } ?? false
-        }
-        return isSettling ? .mixed : .inferred
+        return interval.sureness(
+            at: time, reach: reach, settledAt: isFirst ? interval.from : interval.from.advanced(by: settle),
+            doubts: interval.doubts, settledAfter: { ($0.until ?? time).advanced(by: settle) })
     }
 
     private func firstLive(_ variant: String) throws(ManifestIndexError) -> Instant? {

@@ -6,6 +6,7 @@ surely as that is known; none of the sidecar's own is; every accepted line is in
 what the clients saw; a drain cuts nobody off. Every failure names its seed.
 """
 
+import collections
 import http.client
 import random
 import socket
@@ -29,7 +30,7 @@ class Model(Upstream):
 
     def __init__(self, port=0):
         self.behave = answer
-        self.heads, self.connections, self.lock = [], [], threading.Lock()
+        self.heads, self.connections, self.lock = collections.deque(maxlen=100), [], threading.Lock()
         self.listen(port)
 
     def listen(self, port):
@@ -339,6 +340,8 @@ def main():
     with Kafka() as kafka, Model() as model, Upstream(ok) as bulk:
         at = Path(tempfile.mkdtemp(prefix="colophon-soak-", dir=memory()))
         topic = kafka.create(partitions=3)
+        # Nobody looks at them, and ten minutes bring millions.
+        bulk.heads = collections.deque(maxlen=100)
         soak = Soak(at, kafka, topic, model, bulk.address)
         try:
             requests = soak.run()

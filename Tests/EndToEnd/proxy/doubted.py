@@ -279,6 +279,34 @@ def test_a_refused_order_leaves_no_doubt():
             assert variant(colophon)["current"] and not doubts(colophon), doubts(colophon)
 
 
+def test_a_doubt_that_cannot_be_written_keeps_nobody_from_watching():
+    with Upstream(ok) as upstream, directory() as at:
+        for name in ("a", "b"):
+            place(at / f"{name}.json", manifest(f"{name}1"))
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--poll", "100ms", manifest_args=pointers, version=None,
+                      directory=str(at)) as colophon, contextlib.closing(
+                          sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+            def current(name):
+                return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == name)["current"]
+            other.execute("BEGIN IMMEDIATE")
+            # It waits for the ledger as everybody does: what is seen before it gives up, was seen by somebody who did not wait.
+            (at / "more").mkdir()
+            place(at / "more" / "more.json", manifest("more"))
+            waiting = subprocess.Popen([COLOPHON, "index", "add", str(at / "more"), "--data-dir", str(at / "data")], stderr=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL)
+            try:
+                place(at / "a.json", "rubbish")
+                colophon.event("doubt-not-recorded")
+                place(at / "b.json", "rubbish")
+                wait_until(lambda: not current("b"), "b to be looked at")
+                assert waiting.poll() is None, "it took as long as those who wait"
+            finally:
+                other.execute("ROLLBACK")
+                waiting.wait(PATIENCE)
+            wait_until(lambda: {row[0] for row in doubts(colophon)} == {"a", "b"}, "both to be on record")
+
+
 def test_links_that_were_swapped_while_nobody_watched_tell_when():
     """As a projected volume is swapped: the file itself is much older than the link that leads to it."""
     with Upstream(ok) as upstream, directory() as at:

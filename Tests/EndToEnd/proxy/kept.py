@@ -77,28 +77,38 @@ def test_whoever_reads_slowly_gets_everything():
 
 
 def test_nobody_waits_for_those_who_send_without_end():
+    """There is always more to read on these connections: who reads one to its end never comes to another."""
     with served() as colophon:
         stop = threading.Event()
 
-        def flood():
-            with contextlib.suppress(OSError), connect(colophon) as connection:
-                connection.sendall(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
-                for _ in Answers(connection):
-                    if stop.is_set():
-                        return
-                    connection.sendall(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        floods = [threading.Thread(target=flood) for _ in range(3)]
-        for one in floods:
+        def send(connection):
+            with contextlib.suppress(OSError):
+                while not stop.is_set():
+                    connection.sendall(GET * 1000)
+
+        def read(connection):
+            with contextlib.suppress(OSError):
+                while connection.recv(1 << 20):
+                    pass
+        floods = [connect(colophon) for _ in range(2)]
+        threads = [threading.Thread(target=what, args=(one,)) for one in floods for what in (send, read)]
+        for one in threads:
             one.start()
-        for _ in range(20):
-            # Each gets its turn: it is answered while the others go on.
-            assert urllib.request.urlopen(f"http://{colophon.admin}/healthz", timeout=PATIENCE).status == 200
-            assert all(one.is_alive() for one in floods)
-        colophon.terminate()
-        assert colophon.process.wait(PATIENCE) == 0
-        stop.set()
-        for one in floods:
-            one.join()
+        try:
+            for _ in range(20):
+                assert urllib.request.urlopen(f"http://{colophon.admin}/healthz", timeout=PATIENCE).status == 200
+            assert all(one.is_alive() for one in threads)
+            colophon.terminate()
+            assert colophon.process.wait(PATIENCE) == 0
+        finally:
+            stop.set()
+            for one in floods:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            for one in threads:
+                one.join()
+            for one in floods:
+                one.close()
 
 
 def test_kept_connections_keep_no_others_out_and_lose_no_request():
