@@ -187,17 +187,19 @@ def test_there_and_back_while_it_stood_still_is_doubted():
             assert enriched(colophon, meanwhile) == [("m1", "unknown")]
 
 
-def test_links_that_went_there_and_back_while_others_were_hashed_leave_nothing_unsure():
+def test_what_went_there_and_back_while_others_were_hashed_leaves_nothing_unsure():
+    """A directory that is renamed and named back leaves nothing that looks other than before."""
     with Upstream(ok) as upstream, directory() as at:
         for version in ("b1", "b2"):
-            place(at / f"{version}.json", manifest(version))
-        (at / "b.json").symlink_to("b1.json")
+            (at / version).mkdir()
+            place(at / version / "b.json", manifest(version))
+        (at / "b1").rename(at / "live")
         place(at / "a.json", manifest("a1"))
         big = at / "big"
         with open(big, "wb") as out:
             out.truncate(3 << 30)
         digest = subprocess.run(["sha256sum", str(big)], capture_output=True, text=True, check=True).stdout.split()[0]
-        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'live' / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
         with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms",
                       manifest_args=pointers, version=None, directory=str(at)) as colophon:
             def of(name):
@@ -209,10 +211,11 @@ def test_links_that_went_there_and_back_while_others_were_hashed_leave_nothing_u
             # Who looks at lines meanwhile finds it in the ledger, though nothing has come of it yet.
             wait_until(lambda: any(row[0] == "a" for row in doubts(colophon)) or of("a")["current"], "a doubt on record")
             assert not of("a")["current"], "it was hashed too fast for this test"
-            for target in ("b2.json", "b1.json"):
-                (at / "next").symlink_to(target)
-                (at / "next").rename(at / "b.json")
-                later(0.3)
+            (at / "live").rename(at / "b1")
+            (at / "b2").rename(at / "live")
+            wait_until(lambda: not of("b")["current"], "b to be seen elsewhere")
+            (at / "live").rename(at / "b2")
+            (at / "b1").rename(at / "live")
             wait_until(lambda: of("a")["model_version"] == "a2" and of("a")["current"] and of("b")["current"], "everything to be sure again")
             assert of("b")["model_version"] == "b1", of("b")
             assert any(row[0] == "a" and row[1] <= hashing <= row[2] for row in doubts(colophon)), doubts(colophon)
