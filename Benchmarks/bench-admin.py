@@ -8,6 +8,7 @@ Everything shares the machine's cores, as it does in a pod; whoever asks stands 
 """
 
 import argparse
+import os
 import re
 import socket
 import statistics
@@ -49,6 +50,14 @@ def figures(process):
     return percentile("50"), percentile("99"), float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
 
 
+def listener_time(process):
+    """What the admin listener's thread has taken of the processor, in microseconds."""
+    for thread in Path(f"/proc/{process.pid}/task").iterdir():
+        if (thread / "comm").read_text().strip() == "admin":
+            return sum(map(int, (thread / "stat").read_text().split()[13:15])) * 1_000_000 / os.sysconf("SC_CLK_TCK")
+    raise SystemExit("bench-admin: there is no thread called admin")
+
+
 def nginx(here, name, extra, body):
     where = port()
     (here / f"{name}.conf").write_text(f"""daemon off; master_process off; pid {here}/{name}.pid; error_log /dev/null; events {{}}
@@ -82,18 +91,23 @@ def main():
                         break
                 except OSError:
                     time.sleep(0.05)
+            sidecar = processes[-1]
             ratios, medians, others, rates, asked = [], [], [], [], []
+            taken = answered = 0
             kinds = ["without", "with", "other"]
             for number in range(options.rounds):
                 found = {}
                 for kind in kinds[number % 3:] + kinds[:number % 3]:
                     where = {"with": admin, "other": other}.get(kind)
+                    before = listener_time(sidecar)
                     askers = where and wrk(f"http://127.0.0.1:{where}", str(here / "admin.lua"), 5, options.seconds + 1, 15)
                     found[kind] = figures(wrk(f"http://127.0.0.1:{listen}/", str(here / "proxy.lua"), CONNECTIONS, options.seconds))
                     if askers:
                         rate = figures(askers)[2]
                         if kind == "with":
                             asked.append(rate)
+                            taken += listener_time(sidecar) - before
+                            answered += rate * (options.seconds + 1)
                 ratios.append(found["with"][1] / found["without"][1])
                 medians.append(found["with"][0] / found["without"][0])
                 others.append(found["other"][1] / found["without"][1])
@@ -105,7 +119,7 @@ def main():
     ratio = statistics.median(ratios)
     print(f"proxy at {statistics.median(rates):.0f} requests/s, admin listener at {statistics.median(asked):.0f}: p99 x {ratio:.2f} "
           f"(rounds {', '.join(f'{r:.2f}' for r in sorted(ratios))}; bar {BAR}), median x {statistics.median(medians):.2f}; "
-          f"with as many requests to another server instead: p99 x {statistics.median(others):.2f}")
+          f"with as many requests to another server instead: p99 x {statistics.median(others):.2f}; an answer takes the listener's thread {taken / answered:.0f} us of the processor")
     if ratio > BAR:
         sys.exit("bench-admin: missed")
 
