@@ -1,4 +1,5 @@
 import Provenance
+import Runtime
 
 /// Finds which manifest a line came from, and how surely (DESIGN 6.1). What was found before is remembered, so that lines
 /// cost no query each.
@@ -121,6 +122,7 @@ package final class LineAttributor {
 
     /// Forgets what was remembered if the index changed since: called between pieces of a long input.
     package func refresh() {
+        now = Clock.now()
         let doubts = doubts()
         if doubts != doubtsNow {
             doubtsNow = doubts
@@ -161,18 +163,39 @@ package final class LineAttributor {
     private func lookedUp(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Verdict {
         do throws(ManifestIndexError) {
             if facts.isRepeated { return Verdict(stamp: .none, attribution: .unknown, isKept: true) }
+            if facts.isUnproven { return try unproven(line, facts) }
             if facts.namesManifest { return try named(line, facts) }
             if let id = facts.requestID, let verdict = try byRequest(line, id, facts) { return verdict }
-            if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
-            let live = try live(line, facts)
-            guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
-            let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.duration)
-            if attribution == .inferred { remember(live, stamp) }
-            return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
+            return try byTime(line, facts)
         } catch {
             note(error)
             return !facts.namesManifest ? .unknown : Verdict(stamp: .none, attribution: .unknown, isKept: true)
         }
+    }
+
+    private func byTime(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Verdict {
+        if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
+        let live = try live(line, facts)
+        guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
+        let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.duration)
+        if attribution == .inferred { remember(live, stamp) }
+        return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
+    }
+
+    /// What stands where anybody may have written it can make the answer of variant and time weaker, and no other.
+    private func unproven(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Verdict {
+        var verdict = try byTime(line, facts)
+        var claimed: Verdict?
+        if facts.namesManifest {
+            claimed = try named(line, facts)
+        } else if let id = facts.requestID {
+            claimed = try byRequest(line, id, facts)
+        }
+        guard let claimed else { return verdict }
+        if claimed.held.stamp.manifest?.digest != verdict.held.stamp.manifest?.digest { verdict = .unknown }
+        verdict.attribution = min(verdict.attribution, claimed.attribution)
+        verdict.isKept = claimed.isKept
+        return verdict
     }
 
     /// Whoever wrote a weaker word knew why.
@@ -349,6 +372,8 @@ package final class LineAttributor {
         return Live(name, variant, stamp(indexed.manifest), interval, hasPrevious: first < interval.from)
     }
 
+    private var now = Instant(microseconds: 0)
+
     private func doubts(_ live: Live) -> [DoubtedTime] {
         guard let variant = live.variant, !doubtsNow.moved.isEmpty else { return live.interval.doubts }
         return live.interval.doubts + doubtsNow.times(of: variant)
@@ -357,12 +382,9 @@ package final class LineAttributor {
     /// A line near an activation may be of either side. What has no time is of now.
     func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
         let doubts = doubts(live)
-        let sure =
-            if let time {
-                live.interval.sureness(
-                    at: time, reach: reach, settledAt: settledAt(live), doubts: doubts,
-                    settledAfter: { settledAt($0, live) })
-            } else { doubts.contains { $0.until == nil } ? Attribution.unknown : .inferred }
+        let sure = live.interval.sureness(
+            at: time ?? now, reach: reach, settledAt: settledAt(live), doubts: doubts,
+            settledAfter: { settledAt($0, live) })
         let isSettling =
             live.until == nil
             && doubtsNow.settling.contains { settling in live.variant.map(settling.hasSameBytes) ?? false }

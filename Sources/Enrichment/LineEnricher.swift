@@ -38,11 +38,19 @@ package struct LineEnricher: ~Copyable {
         let isFirstMember: Bool
         /// Whether the word for how sure it is may stand in the text.
         var isWordShown = true
-        package let key: Range<Int>?
+        package let key: FieldSpan?
         package let time: Instant?
         package let requestID: Range<Int>?
 
         package var stamp: LineStamp { held.stamp }
+
+        /// How many bytes the key takes at most where it cannot stand as it is spelled: what is no UTF-8 becomes three bytes.
+        var keyRoom: Int { key.map { isKeyRespelled($0) ? 3 * $0.range.count : 0 } ?? 0 }
+
+        func isKeyRespelled(_ key: FieldSpan) -> Bool { key.spelling != .plain && key.range.count <= Self.longestKey }
+
+        /// A longer one stays as it is spelled.
+        private static let longestKey = 1024
 
         /// What is added, until the next line.
         package var addition: UnsafeRawBufferPointer {
@@ -103,11 +111,13 @@ package struct LineEnricher: ~Copyable {
         if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
         let verdict = attributor.verdict(line, facts)
         let attribution = verdict.attribution.weaker(most)
-        let kind: Result.Kind = verdict.isKept ? .kept : facts.cannotBeAddedTo ? .unreadable : .enriched
+        // A weak answer without the word that says so would pass for a sure one.
+        let cannotBeAddedTo = facts.cannotBeAddedTo || facts.hasForeignAttribution && attribution < .inferred
+        let kind: Result.Kind = verdict.isKept ? .kept : cannotBeAddedTo ? .unreadable : .enriched
         counters.count(kind, attribution, bytes: line.count)
         return Result(
             kind: kind, format: facts.format, place: facts.end, held: verdict.held, attribution: attribution,
-            isFirstMember: facts.isEmptyObject, isWordShown: !facts.hasForeignAttribution, key: facts.key.map(\.range),
+            isFirstMember: facts.isEmptyObject, isWordShown: !facts.hasForeignAttribution, key: facts.key,
             time: facts.time, requestID: facts.requestID.map(\.range))
     }
 
@@ -126,14 +136,14 @@ package struct LineEnricher: ~Copyable {
         counters.count(.enriched, sure, bytes: line.count)
         return Result(
             kind: .enriched, format: facts.format, place: facts.end, held: held ?? .none, attribution: sure,
-            isFirstMember: false, key: facts.key.map(\.range), time: facts.time, requestID: nil)
+            isFirstMember: false, key: facts.key, time: facts.time, requestID: nil)
     }
 
     @inline(__always)
     private func isMeant(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
         switch meant {
         case .recommendations: facts.isRecommendation
-        case .all: line.count > 0
+        case .all: facts.end > 0
         case .field: hasMatchValue(line, facts)
         }
     }

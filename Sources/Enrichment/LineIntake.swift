@@ -172,7 +172,7 @@ package final class LineIntake {
         _ line: Span<UInt8>, _ result: LineEnricher.Result, from source: UInt32, position: Int64,
         extras: LineExtras = .none
     ) {
-        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count)
+        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count + result.keyRoom)
         if scratch.count < size {
             scratch.deallocate()
             scratch = .allocate(byteCount: size * 2, alignment: 8)
@@ -265,6 +265,7 @@ package final class LineIntake {
             deadLetters.append(bytes, origin: origin, reason: reason ?? tooLong, piece: (number, isLast))
         }
         if isPut, number == 0 { enricher.counters.count(overlong: 0) }
+        if isPut { enricher.counters.bytes &+= UInt64(piece.count) }
         return isPut
     }
 
@@ -286,10 +287,10 @@ package final class LineIntake {
         }
         let result = enricher.enrich(line, atMost: most)
         if enricher.leavesOut(result) { return true }
-        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count)
+        let size = LineRecord.size(ofValue: line.count + result.addition.count, and: extras.count + result.keyRoom)
         guard let memory = delivery.reserve(size) else { return false }
-        _ = encode(line, result, source: source, position: position, extras: extras, into: memory)
-        delivery.commit(size, owner: owner, start: position)
+        let record = encode(line, result, source: source, position: position, extras: extras, into: memory)
+        delivery.commit(record.length, owner: owner, start: position)
         return true
     }
 
@@ -297,6 +298,18 @@ package final class LineIntake {
     static let mostAdded = 8 << 10
 
     // MARK: - Records
+
+    /// Where a line's key stands in its record: in the line, or behind it where the line spells it in a way of its own, so that a user has one
+    /// key however it is written. Nobody's is none.
+    private func key(
+        _ result: LineEnricher.Result, _ line: Span<UInt8>, _ place: (UnsafeRawBufferPointer) -> Range<Int>
+    ) -> Range<Int>? {
+        guard let span = result.key, !span.range.isEmpty else { return nil }
+        let isPlain =
+            span.spelling == .percent && line.firstIndex(of: UInt8(ascii: "%"), in: span.range) == nil
+            || !result.isKeyRespelled(span)
+        return isPlain ? span.range : Array(span.text(line).utf8).withUnsafeBytes(place)
+    }
 
     private func encode(
         _ line: Span<UInt8>, _ result: LineEnricher.Result, source: UInt32, position: Int64,
@@ -327,7 +340,7 @@ package final class LineIntake {
             return end..<end + bytes.count
         }
         let requestID = extras.requestID.isEmpty ? result.requestID : place(extras.requestID)
-        let key = result.key ?? extras.key.map { place($0) }
+        let key = key(result, line, place) ?? extras.key.map(place)
         if extras.headerCount > 0 { _ = place(extras.headers) }
         record.fill(
             .line, valueCount: valueCount, more: end - valueCount, attribution: result.attribution, key: key,

@@ -40,15 +40,16 @@ package enum ByteScan {
     @inline(__always)
     static func firstSpecial(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
         var index = range.lowerBound
-        while index &+ 8 <= range.upperBound {
-            let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self))
-            // The lowest bit found is surely one, as in `matches`: below 0x20 is what borrows when 0x20 is taken away.
-            let controls = (word &- 0x2020_2020_2020_2020) & ~word & 0x8080_8080_8080_8080
-            let found =
-                controls | word & 0x8080_8080_8080_8080 | matches(word, 0x2222_2222_2222_2222)
-                | matches(word, 0x5C5C_5C5C_5C5C_5C5C)
-            if found != 0 { return index &+ found.trailingZeroBitCount >> 3 }
-            index &+= 8
+        while index &+ 16 <= range.upperBound {
+            let text = bytes.loadUnaligned(fromByteOffset: index, as: SIMD16<UInt8>.self)
+            // Counted from the space on, control characters come after ASCII, as what is beyond it does.
+            let special =
+                ((text &- SIMD16<UInt8>(repeating: 0x20)) .> SIMD16<UInt8>(repeating: 0x5F))
+                .| (text .== SIMD16<UInt8>(repeating: 0x22)) .| (text .== SIMD16<UInt8>(repeating: 0x5C))
+            let found = unsafeBitCast(special, to: SIMD2<UInt64>.self)
+            if found[0] != 0 { return index &+ found[0].trailingZeroBitCount >> 3 }
+            if found[1] != 0 { return index &+ 8 &+ found[1].trailingZeroBitCount >> 3 }
+            index &+= 16
         }
         while index < range.upperBound {
             let byte = bytes[index]

@@ -24,24 +24,30 @@ package struct JSONError: Error, Hashable, Sendable, CustomStringConvertible {
 /// (no lone surrogates: RFC 7493, 2.1).
 package struct JSONSyntax: ~Copyable {
     package var offset: Int
+    /// Whether NaN and infinities pass for numbers: they are none, but some write them.
+    package var takesNotFinite = false
 
     /// How deep arrays and objects may nest.
     package static let deepest = 128
 
     package init(at offset: Int = 0) { self.offset = offset }
 
+    @inline(__always)
     package static func isSpace(_ byte: UInt8) -> Bool {
         byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09
     }
 
+    @inline(__always)
     package mutating func skipSpace(_ bytes: Span<UInt8>) {
         while offset < bytes.count, Self.isSpace(bytes[offset]) { offset += 1 }
     }
 
     /// The byte at hand; nil at the end.
+    @inline(__always)
     package func peek(_ bytes: Span<UInt8>) -> UInt8? { offset < bytes.count ? bytes[offset] : nil }
 
     /// Moves past `byte` if it is the next one.
+    @inline(__always)
     package mutating func take(_ byte: UInt8, _ bytes: Span<UInt8>) -> Bool {
         guard peek(bytes) == byte else { return false }
         offset += 1
@@ -133,6 +139,7 @@ package struct JSONSyntax: ~Copyable {
     package mutating func skipNumber(_ bytes: Span<UInt8>) throws(JSONError) -> Range<Int> {
         let start = offset
         _ = take(UInt8(ascii: "-"), bytes)
+        if takesNotFinite, takeWord("Infinity", bytes) { return start..<offset }
         if peek(bytes) == UInt8(ascii: "I") || peek(bytes) == UInt8(ascii: "N") {
             offset = start
             throw notFinite(bytes)
@@ -187,9 +194,8 @@ package struct JSONSyntax: ~Copyable {
         case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"):
             _ = try skipNumber(bytes)
         default:
-            guard takeWord("true", bytes) || takeWord("false", bytes) || takeWord("null", bytes) else {
-                throw noValue(bytes)
-            }
+            if takeWord("true", bytes) || takeWord("false", bytes) || takeWord("null", bytes) { return }
+            guard takesNotFinite, takeWord("NaN", bytes) || takeWord("Infinity", bytes) else { throw noValue(bytes) }
         }
     }
 

@@ -89,14 +89,17 @@ package struct LineFacts: Sendable {
     package var tested: FieldSpan?
     /// Where something is added: behind the last byte that is no space, or before the brace that closes the object.
     package var end = 0
-    /// Whether nothing that is added could be read: quotes of its logfmt do not close.
+    /// Whether nothing that is added could be read: quotes of its logfmt do not close, or it begins like JSON and is none.
     package var cannotBeAddedTo = false
     /// Whether what is added to this object stands alone in it.
     package var isEmptyObject = false
     /// Whether it has an attribution of somebody else's, beside which a second one would be read in its place.
     package var hasForeignAttribution = false
-    /// Whether a provenance field stands twice or is no text, so that it says nothing.
+    /// Whether a provenance field stands twice, is no text, or ends a text that has no whole stamp, so that it says nothing.
     package var isRepeated = false
+    /// Whether what it says of where it came from stands where anybody may have written it: it counts no further than its variant and time
+    /// say the same.
+    package var isUnproven = false
     /// A bit for each known field that stands in the line, and for each that has a value there.
     @usableFromInline private(set) var seen: UInt8 = 0
     private var valued: UInt8 = 0
@@ -150,15 +153,37 @@ package struct LineFacts: Sendable {
         return field
     }
 
-    /// Takes a member that is no text: null is as good as absent, but it stands there; anything else says nothing.
-    mutating func takeNoText(_ name: Range<Int>, isNull: Bool, _ bytes: Span<UInt8>) {
+    /// Takes a member that is no text: null is as good as absent, but it stands there; anything else says nothing. Ids may be numbers.
+    mutating func takeNoText(_ name: Range<Int>, _ value: Range<Int>, isNull: Bool, _ bytes: Span<UInt8>) {
         guard let field = KnownField(bytes, name) else { return }
+        if field == .requestID, !isNull {
+            note(field)
+            if bytes[value.lowerBound] <= UInt8(ascii: "9") { requestID = FieldSpan(value, .plain) }
+            return
+        }
         guard field != .attribution else {
             hasForeignAttribution = hasForeignAttribution || !isNull
             return
         }
         note(field)
         if !isNull { isRepeated = true }
+    }
+
+    /// Keeps of the end of a text that has no whole stamp what may weaken the answer: less than a stamp of ours proves nothing, and nothing is
+    /// to stand beside it.
+    mutating func distrust(_ line: Span<UInt8>) {
+        let (id, word, hasPart) = (requestID, attribution, namesManifest)
+        begin(format)
+        if let id {
+            note(.requestID)
+            requestID = id
+            isUnproven = true
+        }
+        if let word, Attribution(rawValue: word.text(line)) != nil {
+            note(.attribution)
+            attribution = word
+        }
+        isRepeated = hasPart
     }
 
     private mutating func note(_ field: KnownField) {

@@ -29,7 +29,7 @@ package enum LineReader {
         let end = trimmedEnd(line)
         _ = suffix(line, end: end, into: &facts)
         // Anybody may end a text with a name and a value; a stamp has both of these.
-        if facts.provenance.modelVersion == nil || facts.provenance.manifestSHA256 == nil { facts.begin(.text) }
+        if !hasWholeStamp(facts) { facts.distrust(line) }
         facts.end = end
         facts.isRecommendation = line.contains("recommendation request")
         if facts.isRecommendation { leadingTime(line, into: &facts) }
@@ -74,7 +74,7 @@ package enum LineReader {
     }
 
     /// Takes the time at `range`: a date and a time, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970.
-    private static func takeTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) -> Bool {
+    static func takeTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) -> Bool {
         var lacksZone = false
         if let time = Instant(line, in: range, withoutZone: .isUTC, lacksZone: &lacksZone) {
             facts.time = time
@@ -87,7 +87,12 @@ package enum LineReader {
         return true
     }
 
-    private static func trimmedEnd(_ line: Span<UInt8>) -> Int {
+    private static func hasWholeStamp(_ facts: borrowing LineFacts) -> Bool {
+        if facts.provenance.modelVersion == nil { return false }
+        return facts.provenance.manifestSHA256 != nil
+    }
+
+    static func trimmedEnd(_ line: Span<UInt8>) -> Int {
         var end = line.count
         while end > 0, line[end - 1] <= 0x20 { end -= 1 }
         return end
@@ -144,15 +149,19 @@ package enum LineReader {
         beginRecommendation(line, first, second, end: lineEnd, reading, into: &facts)
         // A line that is not built like this was cut short, or somebody else wrote a part of it: then nothing in it counts but its
         // columns, which the server wrote before anything of the user's.
-        guard let middle = statusEnd(line, start + 22) else { return true }
+        let middle = statusEnd(line, start + 22)
         let end = suffix(line, end: lineEnd, into: &facts)
         // Only what stands after the duration is the server's own word: a path or a title may hold anything.
         let duration = duration(line, end: end)
-        if let duration, duration.start >= middle {
+        if let duration, let middle, duration.start >= middle {
             facts.duration = duration.microseconds
+        } else if hasWholeStamp(facts) {
+            // Ours, most likely, but it stands where it proves nothing.
+            facts.isUnproven = true
         } else {
             beginRecommendation(line, first, second, end: lineEnd, reading, into: &facts)
         }
+        guard let middle else { return true }
         readMiddle(line, middle..<max(middle, duration?.start ?? lineEnd), reading, into: &facts)
         return true
     }
@@ -166,9 +175,18 @@ package enum LineReader {
         facts.end = end
         facts.isRecommendation = true
         facts.hasUnreadTime = first > 0 && !takeTime(line, 0..<first, into: &facts)
-        let user = FieldSpan(first + 1..<second, .plain)
+        let user = FieldSpan(word(line, first + 1..<second), .plain)
         if reading.isKeyUser { facts.key = user }
         if reading.isTestUser { facts.tested = user }
+    }
+
+    /// The range without the spaces at its ends.
+    @inline(__always)
+    private static func word(_ line: Span<UInt8>, _ range: Range<Int>) -> Range<Int> {
+        var (start, end) = (range.lowerBound, range.upperBound)
+        while start < end, line[start] == 0x20 { start += 1 }
+        while start < end, line[end - 1] == 0x20 { end -= 1 }
+        return start..<end
     }
 
     /// Where `<path>, status <code>` ends, with or without the space, for a path without spaces at `start`; nil when it does not stand there.
@@ -228,197 +246,12 @@ package enum LineReader {
     }
 
     /// The value in `name=value`.
+    @inline(__always)
     private static func value(of name: borrowing [UInt8], _ line: Span<UInt8>, _ item: Range<Int>) -> FieldSpan? {
         let equals = item.lowerBound + name.count
         guard equals < item.upperBound, line[equals] == UInt8(ascii: "="), !name.isEmpty,
             line.hasBytes(name, in: item.lowerBound..<equals)
         else { return nil }
         return FieldSpan(equals + 1..<item.upperBound, .percent)
-    }
-
-    // MARK: - JSON lines
-
-    private static func json(
-        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
-    ) -> Bool {
-        var syntax = JSONSyntax()
-        syntax.skipSpace(line)
-        guard syntax.take(UInt8(ascii: "{"), line) else { return false }
-        facts.begin(.json)
-        do throws(JSONError) {
-            try members(line, &syntax, reading, into: &facts)
-            facts.end = syntax.offset - 1
-            syntax.skipSpace(line)
-            return syntax.offset == line.count
-        } catch {
-            return false
-        }
-    }
-
-    private static func members(
-        _ line: Span<UInt8>, _ syntax: inout JSONSyntax, _ reading: borrowing LineReading, into facts: inout LineFacts
-    ) throws(JSONError) {
-        syntax.skipSpace(line)
-        if syntax.take(UInt8(ascii: "}"), line) {
-            facts.isEmptyObject = true
-            return
-        }
-        while true {
-            syntax.skipSpace(line)
-            let (name, isNameEscaped) = try syntax.skipString(line)
-            // Nobody writes these names with escapes but to hide one.
-            if isNameEscaped, KnownField(JSONSyntax.decoded(line, name)) != nil { facts.isRepeated = true }
-            try syntax.skipColon(line)
-            syntax.skipSpace(line)
-            if syntax.peek(line) == UInt8(ascii: "\"") {
-                let (content, isEscaped) = try syntax.skipString(line)
-                take(name, FieldSpan(content, isEscaped ? .escaped : .plain), line, reading, into: &facts)
-            } else {
-                let start = syntax.offset
-                try syntax.skipValue(line, depth: 1)
-                let isNull = line.hasBytes("null", at: start)
-                facts.takeNoText(name, isNull: isNull, line)
-                if !isNull, isTimeName(line, name) { noteTime(line, start..<syntax.offset, into: &facts) }
-                if !isNull, line[start] != UInt8(ascii: "{"), line[start] != UInt8(ascii: "[") {
-                    takeAsked(name, FieldSpan(start..<syntax.offset, .plain), line, reading, into: &facts)
-                }
-                if isDuration(line, name) {
-                    facts.duration = wholeMilliseconds(line, start..<syntax.offset) ?? facts.duration
-                }
-            }
-            syntax.skipSpace(line)
-            if syntax.take(UInt8(ascii: "}"), line) { return }
-            guard syntax.take(UInt8(ascii: ","), line) else { throw syntax.expectedNext(isObject: true, line) }
-        }
-    }
-
-    // MARK: - logfmt lines
-
-    private static func logfmt(
-        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
-    ) -> Bool {
-        facts.begin(.logfmt)
-        facts.end = trimmedEnd(line)
-        var index = 0
-        var isFirst = true
-        while true {
-            while index < line.count, line[index] <= 0x20 { index += 1 }
-            guard index < line.count else { return !isFirst }
-            let start = index
-            while index < line.count, line[index] > 0x20, line[index] != UInt8(ascii: "=") { index += 1 }
-            let name = start..<index
-            guard index < line.count, line[index] == UInt8(ascii: "="), !name.isEmpty else {
-                // A word without a value is allowed, but a line does not begin with one.
-                if isFirst { return false }
-                if index < line.count, line[index] == UInt8(ascii: "=") { index += 1 }
-                continue
-            }
-            if isFirst, !isName(line, name) { return false }
-            isFirst = false
-            index += 1
-            // It began as logfmt: what cannot be read in it is not read in another way.
-            guard let value = logfmtValue(line, &index) else {
-                facts.begin(.logfmt)
-                facts.end = trimmedEnd(line)
-                facts.cannotBeAddedTo = true
-                return true
-            }
-            take(name, value, line, reading, into: &facts)
-            if isDuration(line, name) { facts.duration = wholeMilliseconds(line, value.range) ?? facts.duration }
-        }
-    }
-
-    private static func isName(_ line: Span<UInt8>, _ range: Range<Int>) -> Bool {
-        for index in range {
-            switch line[index] {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-"),
-                UInt8(ascii: "@"):
-                continue
-            default: return false
-            }
-        }
-        return true
-    }
-
-    /// The value at `index`, which is moved past it; nil when its quotes do not close or its escapes are none.
-    private static func logfmtValue(_ line: Span<UInt8>, _ index: inout Int) -> FieldSpan? {
-        guard index < line.count, line[index] == UInt8(ascii: "\"") else {
-            let start = index
-            while index < line.count, line[index] > 0x20 { index += 1 }
-            return FieldSpan(start..<index, .plain)
-        }
-        var syntax = JSONSyntax(at: index)
-        guard let (content, isEscaped) = try? syntax.skipString(line) else { return nil }
-        index = syntax.offset
-        return FieldSpan(content, isEscaped ? .escaped : .plain)
-    }
-
-    // MARK: - Named values, in JSON and logfmt
-
-    private static func take(
-        _ name: Range<Int>, _ value: FieldSpan, _ line: Span<UInt8>, _ reading: borrowing LineReading,
-        into facts: inout LineFacts
-    ) {
-        takeAsked(name, value, line, reading, into: &facts)
-        if !facts.isRecommendation { facts.isRecommendation = isOfRecommendation(line, value.range) }
-        if facts.take(name, value, line) != nil { return }
-        if name.count == 7, line.hasBytes("variant", at: name.lowerBound) {
-            facts.variant = value
-        } else if isTimeName(line, name), !value.range.isEmpty {
-            noteTime(line, value.range, into: &facts)
-        }
-    }
-
-    private static func noteTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
-        if !takeTime(line, range, into: &facts) { facts.hasUnreadTime = true }
-    }
-
-    /// The names under which loggers write when it was.
-    private static func isTimeName(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
-        let start = name.lowerBound
-        return switch name.count {
-        case 1: line[start] == UInt8(ascii: "t")
-        case 2: line.hasBytes("ts", at: start) || line.hasBytes("@t", at: start)
-        case 4: line.hasBytes("time", at: start)
-        case 7: line.hasBytes("asctime", at: start)
-        case 8: line.hasBytes("datetime", at: start)
-        case 9: line.hasBytes("timestamp", at: start)
-        case 10: line.hasBytes("@timestamp", at: start)
-        default: false
-        }
-    }
-
-    private static func takeAsked(
-        _ name: Range<Int>, _ value: FieldSpan, _ line: Span<UInt8>, _ reading: borrowing LineReading,
-        into facts: inout LineFacts
-    ) {
-        if name.count == reading.key.count, !name.isEmpty, line.hasBytes(reading.key, in: name) { facts.key = value }
-        if name.count == reading.test.count, !name.isEmpty, line.hasBytes(reading.test, in: name) {
-            facts.tested = value
-        }
-    }
-
-    /// Whether a value is what servers write of recommendations: `recommendation…`, or the path `/recommend/…`.
-    private static func isOfRecommendation(_ line: Span<UInt8>, _ value: Range<Int>) -> Bool {
-        guard value.count >= 10, line[value.lowerBound] | 0x20 == UInt8(ascii: "r") || line[value.lowerBound] == 0x2F
-        else { return false }
-        return line.hasBytes("recommendation", at: value.lowerBound)
-            || line.hasBytes("/recommend", at: value.lowerBound)
-    }
-
-    private static func isDuration(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
-        name.count == 11 && line.hasBytes("duration_ms", at: name.lowerBound)
-    }
-
-    /// Milliseconds, rounded up, as microseconds.
-    private static func wholeMilliseconds(_ line: Span<UInt8>, _ range: Range<Int>) -> Int64? {
-        var value: Int64 = 0
-        for index in range {
-            if line[index] == UInt8(ascii: ".") { break }
-            guard line[index] >= 0x30, line[index] <= 0x39 else { return nil }
-            value = min(value * 10 + Int64(line[index] - 0x30), 86_400_000)
-        }
-        return range.isEmpty ? nil : (value + 1) * 1000
     }
 }

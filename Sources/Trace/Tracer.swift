@@ -47,7 +47,7 @@ package final class Tracer {
     /// False when it is not that simple, and nothing was written.
     package func answerFast(_ line: Span<UInt8>, number: Int, to output: inout [UInt8]) -> Bool {
         let facts = LineReader.read(line)
-        guard !facts.isRepeated, let named = facts.namedDigest, let traced = recall(line, named),
+        guard !facts.isRepeated, !facts.isUnproven, let named = facts.namedDigest, let traced = recall(line, named),
             verify == nil || traced.files != nil, traced.manifest.isDigestVerified,
             facts.agrees(with: traced.spelled, line),
             facts.requestIDAgrees(with: named, line),
@@ -85,20 +85,9 @@ package final class Tracer {
         if Self.isName(line) { return try answer(name: line.text(0..<line.count)) }
         let facts = LineReader.read(line)
         let saysNothing = facts.provenance.isEmpty && facts.requestID == nil && facts.time == nil
-        var named = NamedFacts(TracedInput(facts.format))
-        for field in ProvenanceField.allCases { named.provenance[field] = facts.provenance[field]?.text(line) }
-        named.attribution = facts.attribution?.text(line)
-        named.requestID = facts.requestID?.text(line)
-        named.variant = facts.variant?.text(line)
-        named.time = facts.time
-        named.duration = facts.duration
-        named.isRepeated = facts.isRepeated
-        if facts.provenance.isEmpty, line.contains("manifest_sha256=") {
-            named.hint =
-                "; manifest_sha256= stands in it, but not where a server writes it: at the end, after \", <n> ms\""
-        }
+        let named = NamedFacts(facts, line)
         let result = try answer(named)
-        guard saysNothing, facts.format == .text else { return result }
+        guard saysNothing, facts.format == .text || facts.cannotBeAddedTo else { return result }
         // A version may hold anything, spaces and colons too: when the text is nothing else, it may be one.
         let asName = try answer(name: line.text(0..<line.count))
         if case .unknown = asName.outcome {} else { return asName }
@@ -130,21 +119,20 @@ package final class Tracer {
     }
 
     package func answer(headers facts: HeaderFacts) throws(ManifestIndexError) -> TraceAnswer {
-        var named = NamedFacts(.headers)
-        named.provenance = facts.provenance
-        named.attribution = facts.attribution
-        named.requestID = facts.requestID
-        named.isRepeated = facts.isRepeated
-        return try answer(named)
+        try answer(NamedFacts(facts))
     }
 
     // MARK: - What a line or a header block says
 
-    private func answer(_ facts: NamedFacts) throws(ManifestIndexError) -> TraceAnswer {
+    func answer(_ facts: NamedFacts) throws(ManifestIndexError) -> TraceAnswer {
         func unknown(_ reason: String) -> TraceAnswer {
             TraceAnswer(input: facts.input, outcome: .unknown(reason: reason))
         }
-        if facts.isRepeated { return unknown("a provenance field stands twice or is no text, so it says nothing") }
+        if facts.isRepeated {
+            return unknown(
+                "a provenance field stands twice, is no text, or has no whole stamp around it, so it says nothing")
+        }
+        if facts.isUnproven { return try answerUnproven(facts) }
         if !facts.provenance.isEmpty { return try answerNamed(facts) }
         if let id = facts.requestID {
             if facts.attribution == Attribution.unknown.rawValue {
@@ -153,7 +141,8 @@ package final class Tracer {
             let byID = try answer(
                 requestID: id, input: facts.input, time: facts.time, duration: facts.duration
             ).atMost(facts.attribution.flatMap(Attribution.init))
-            if byID.isKnown || facts.time == nil { return byID }
+            // One that was minted names a manifest, known or not: then time is no better.
+            if byID.isKnown || facts.time == nil || MintedRequestID(id) != nil { return byID }
         }
         guard let time = facts.time else {
             return unknown("it names no manifest, no request id that Colophon minted, and no time\(facts.hint)")
@@ -245,7 +234,7 @@ package final class Tracer {
         return "from \(doubt.from) \(end) nobody could tell whether this manifest was still the one: \(doubt.reason)"
     }
 
-    private func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(ManifestIndexError) -> TraceAnswer {
+    func answerByTime(_ facts: NamedFacts, _ time: Instant) throws(ManifestIndexError) -> TraceAnswer {
         let variant = try index.servingVariant(for: facts.variant) ?? facts.variant ?? "default"
         let named = facts.variant.map { "the variant \($0)" } ?? "the variant \(variant), as it names none,"
         guard let (traced, interval) = try live(variant: variant, at: time) else {
@@ -416,20 +405,4 @@ package final class Tracer {
         lastRecalled = nil
         return checked
     }
-}
-
-/// What a line or a header block says, as text.
-private struct NamedFacts {
-    let input: TracedInput
-    var provenance = ProvenanceValues<String>()
-    var attribution: String?
-    var requestID: String?
-    var variant: String?
-    var time: Instant?
-    var duration: Int64 = 0
-    var isRepeated = false
-    /// What a person may wonder about when nothing was found in it.
-    var hint = ""
-
-    init(_ input: TracedInput) { self.input = input }
 }

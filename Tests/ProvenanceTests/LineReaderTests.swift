@@ -39,6 +39,8 @@ struct LineFixture: CustomStringConvertible, Sendable {
         }
         if facts.duration > 0 { rows.append("duration \(facts.duration)") }
         if facts.isRepeated { rows.append("repeated") }
+        if facts.isUnproven { rows.append("unproven") }
+        if facts.cannotBeAddedTo { rows.append("unreadable") }
         return rows.joined(separator: "\n") + "\n"
     }
 }

@@ -149,10 +149,10 @@ struct TraceTests {
     @Test("what is not known is said to be unknown, and why")
     func admitsIgnorance() throws {
         let unknowns: [(input: String, reason: String)] = [
-            ("user said hi, model_version=als-1", "names no manifest"),
+            ("user said hi, model_version=als-1", "has no whole stamp around it"),
             (
                 "2025-03-04T17:05:00Z,1,recommendation request /r/1, 5 ms, model_version=als-1, manifest_sha256=\(one.digest)",
-                "not where a server writes it"
+                "stands where anybody may have written it"
             ),
             ("{\"model_version\":\"als-1\",\"manifest_sha256\":5}", "is no text"),
             ("8", "give at least 6 digits"),

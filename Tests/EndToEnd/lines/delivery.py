@@ -75,6 +75,24 @@ def test_keys_go_where_the_producer_of_java_sends_them(kafka):
     assert places(ours) == places(theirs)
 
 
+def test_a_user_has_one_key_however_it_is_spelled(kafka):
+    topic = kafka.create(partitions=5)
+    texts = [
+        '{"event":"recommendation","user_id":"J\\u00fcrgen"}', '{"event":"recommendation","user_id":"J\u00fcrgen"}',
+        'event=recommendation user_id="J\\u00fcrgen"', "2025-03-04T18:21:03Z, J\u00fcrgen ,recommendation request /r, status 200, result: a, 4 ms",
+        "2025-03-04T18:21:03Z,,recommendation request /r, status 200, user_id=J%C3%BCrgen, result: a, 4 ms",
+        "2025-03-04T18:21:03Z,,recommendation request /r, status 200, result: a, 4 ms", '{"event":"recommendation","user_id":""}']
+    with Place() as at:
+        at.run("--to", f"kafka://{kafka.address}/{topic}", text="\n".join(texts) + "\n")
+    keys = {record.text.split(", model_version")[0].split(',"model_version')[0].split(" model_version")[0]: record
+            for record in kafka.read(topic, len(texts))}
+    assert len(keys) == len(texts), list(keys)
+    named = [record for text, record in keys.items() if "rgen" in text]
+    assert len(named) == 5 and {record.key.decode() for record in named} == {"J\u00fcrgen"}, named
+    assert len({record.partition for record in named}) == 1
+    assert [record.key for text, record in keys.items() if "rgen" not in text] == [None, None]
+
+
 def test_what_compresses_is_compressed_as_it_is_told(kafka):
     """The topic keeps what the producer sends (compression.type=producer): so the log of the broker tells how it was."""
     if kafka.given:
