@@ -22,22 +22,45 @@ package struct LineFilter: ~Copyable {
     package var counters: LineCounters { enricher.counters }
     package var problem: String? { enricher.problem }
 
-    /// Enriches until the input ends. `progress` is told how many bytes were read.
-    package mutating func run(progress: (Int) -> Void) throws(SystemError) {
+    /// Enriches until the input ends, or until `interruption` is signalled: false then, when all that was read has been written. `progress` is
+    /// told how many bytes were read.
+    package mutating func run(until interruption: Wake, progress: (Int) -> Void) throws(SystemError) -> Bool {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.chunk, alignment: 4096)
         defer { buffer.deallocate() }
         Pipes.widen(input)
         Pipes.widen(output.descriptor)
         while true {
+            var ready = Readiness.wait([input, interruption.number], milliseconds: 0)
+            if !ready[0], !ready[1] {
+                // Somebody may be waiting for what was read so far.
+                try output.flush()
+                ready = Readiness.wait([input, interruption.number], milliseconds: -1)
+            }
+            if ready[1] { break }
+            guard ready[0] else { continue }
             let count = try Pipes.read(input, into: buffer)
-            if count == 0 { break }
+            if count == 0 {
+                try finish()
+                return true
+            }
             enricher.refresh()
             try take(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-            // Somebody may be waiting for what was read so far.
-            if count < Self.chunk { try output.flush() }
             progress(count)
         }
+        if cutter.carriedCount > 0 {
+            let rest = Pipes.readLineEnd(input, limit: Self.chunk)
+            try take(rest)
+        }
         try finish()
+        return false
+    }
+
+    /// What was read in part is written whole, if that can be.
+    private mutating func take(_ bytes: [UInt8]) throws(SystemError) {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, bytes.count), alignment: 1)
+        defer { copy.deallocate() }
+        copy.copyBytes(from: bytes)
+        try take(UnsafeRawBufferPointer(rebasing: copy[..<bytes.count]))
     }
 
     package mutating func take(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {

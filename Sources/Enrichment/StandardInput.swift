@@ -4,6 +4,7 @@ import Runtime
 /// Lines from a descriptor that is read once: standard input.
 package final class StandardInput: LineSource {
     private let number: Int32
+    private let lineLimit: Int
     private var cutter: LineCutter
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
     private var hasEnded = false
@@ -17,6 +18,7 @@ package final class StandardInput: LineSource {
 
     package init(_ number: Int32, lineLimit: Int) {
         self.number = number
+        self.lineLimit = lineLimit
         cutter = LineCutter(limit: lineLimit)
         Pipes.widen(number)
     }
@@ -67,9 +69,15 @@ package final class StandardInput: LineSource {
         cutter.finish { piece, line in intake.take(piece, line, from: self) }
     }
 
-    /// What was read is not forgotten, even when it has no line end.
+    /// What was read is not forgotten, even when it has no line end; who reads on begins with a whole line, if that can be.
     package func stop(_ intake: LineIntake) {
         guard !isAtEnd else { return }
+        if !hasEnded, cutter.carriedCount > 0 {
+            intake.refresh()
+            Pipes.readLineEnd(number, limit: lineLimit).withUnsafeBytes { bytes in
+                cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
+            }
+        }
         finish(intake)
     }
 }

@@ -22,6 +22,17 @@ package enum Pipes {
         }
     }
 
+    /// Reads up to the end of the line at hand, as far as that is there, and at most `limit` bytes: nothing of the next line.
+    package static func readLineEnd(_ number: Int32, limit: Int) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var byte: UInt8 = 0
+        while bytes.count < limit, bytes.last != 0x0A, Readiness.isReadable(number) {
+            guard retrying({ Glibc.read(number, &byte, 1) }) == 1 else { break }
+            bytes.append(byte)
+        }
+        return bytes
+    }
+
     /// Writes all of it, waiting for as long as it takes.
     package static func writeAll(_ number: Int32, _ bytes: RawSpan, _ name: String) throws(SystemError) {
         var start = 0

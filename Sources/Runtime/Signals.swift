@@ -35,6 +35,36 @@ package struct Signals: ~Copyable {
     }
 }
 
+/// Signals for who may hang in a read or a write: the first one asks, and the second ends the process at once, as ever.
+package enum Interruption {
+    private nonisolated(unsafe) static var wakeNumber: Int32 = -1
+
+    /// What becomes readable with the first signal. To be asked for once in a process.
+    package static func watched() throws(SystemError) -> Wake {
+        let wake = try Wake()
+        wakeNumber = wake.number
+        var action = sigaction()
+        action.__sigaction_handler.sa_handler = { _ in
+            let kept = errno
+            var one: UInt64 = 1
+            _ = write(Interruption.wakeNumber, &one, 8)
+            errno = kept
+        }
+        action.sa_flags = Int32(
+            bitPattern: UInt32(bitPattern: SA_RESTART) | UInt32(bitPattern: Int32(truncatingIfNeeded: SA_RESETHAND)))
+        for signal in [SIGTERM, SIGINT, SIGHUP] where !isIgnored(signal) { sigaction(signal, &action, nil) }
+        return wake
+    }
+
+    /// Under `nohup`, a hang-up is nobody's wish.
+    private static func isIgnored(_ signal: Int32) -> Bool {
+        var action = sigaction()
+        return sigaction(signal, nil, &action) == 0
+            && unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self)
+                == unsafeBitCast(SIG_IGN, to: Int.self)
+    }
+}
+
 /// Wakes a thread that waits for descriptors. Any thread may call.
 package final class Wake: Sendable {
     package let number: Int32

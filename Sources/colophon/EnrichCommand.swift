@@ -68,7 +68,7 @@ extension Command {
         case .standardOutput where isPipe:
             return try filter(settings, index, Pipes.standardOutput, "standard output", arguments)
         case .file(let path) where isPipe:
-            let file = try CommandError.wrap { () throws(SystemError) in try RawFile.open(path, .append) }
+            let file = try CommandError.wrap { () throws(SystemError) in try RawFile.openLines(path) }
             return try filter(settings, index, file, path, arguments)
         case .auto, .off: throw arguments.usage("--to off leaves nothing to do")
         default: return try pass(configuration, destination, index, arguments)
@@ -142,10 +142,14 @@ extension Command {
         let size = try? RawFile.status(of: Pipes.standardInput, "standard input")
         let bar = ProgressBar("enriching", total: size?.isRegular == true ? size?.size ?? 0 : 0, unit: .bytes)
         defer { bar.finish() }
-        try CommandError.wrap { () throws(SystemError) in try run.run { bar.advance(by: Int64($0)) } }
+        let isWhole = try CommandError.wrap { () throws(SystemError) in
+            try run.run(until: try Interruption.watched()) { bar.advance(by: Int64($0)) }
+        }
         bar.finish()
         report(LineReport(run.counters, problem: run.problem), arguments)
-        return .fine
+        if isWhole { return .fine }
+        complain("colophon: ended by a signal before standard input did; what was read of it has been written")
+        return .failed
     }
 
     /// The ledger tells when a manifest became active. Whether the model server has been started anew since, nobody sees from here.

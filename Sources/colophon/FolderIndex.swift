@@ -38,6 +38,9 @@ struct FolderIndex: ManifestIndex {
     /// Reads the one manifest at `path`, which the user says is the active one.
     init(activeFile path: String) throws(CommandError) {
         let file = try CommandError.wrap { () throws(ManifestFileError) in try ManifestFile.load(path) }
+        do throws(StampError) { _ = try Stamp(file.manifest) } catch {
+            throw CommandError(.failed, "\(file.path.onOneLine) cannot have been active: \(error)")
+        }
         place = "the manifest \(file.path)"
         manifests = [IndexedManifest(manifest: file.manifest, id: 1, file: file.path)]
         isActive = true

@@ -39,9 +39,10 @@ struct LineReport {
         }
         var parts = ["\(Figures.grouped(Int64(clamping: counters.lines))) \(counters.lines == 1 ? "line" : "lines")"]
         let what = some([
-            (counters.enriched, "enriched"), (counters.kept, "kept as they were, for they name their manifest"),
+            (counters.enriched, "enriched"),
+            (counters.kept, "kept as they were, for they say themselves where they came from"),
             (counters.forwarded, "forwarded as they were"), (counters.dropped, "dropped"),
-            (counters.unreadable, "not added to, for their quotes do not close"),
+            (counters.unreadable, "not added to, for that would spoil them"),
             (counters.overlong, "too long"), (dead, deadLetters.isEmpty ? "dead" : "dead, in \(deadLetters)"),
         ])
         if !what.isEmpty { parts.append(what) }

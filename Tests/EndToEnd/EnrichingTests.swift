@@ -14,6 +14,13 @@ struct EnrichingTests {
             || homes.contains { Files.isDirectory($0 + "/libs", writable: false) }
     }
 
+    @Test("from standard input to standard output, whatever comes and whoever stops it")
+    func filters() {
+        let result = Program.runScript("lines/pipe.py")
+        #expect(result.status == 0, "\(result.output)\(result.errors)")
+        #expect(result.output.split(separator: "\n").count >= 8)
+    }
+
     private static let absence: Comment = "no Kafka is found (COLOPHON_TEST_KAFKA, KAFKA_HOME, ../shared/kafka)"
 
     /// The commit's, so that every commit looks where none has looked before, and one that fails fails again.
