@@ -8,7 +8,7 @@ import Synchronization
 extension ActivationLoader {
     /// A time in which it was not known whether the server still spoke with what was active.
     struct Doubt: Sendable {
-        let since: Instant
+        var since: Instant
         /// Nil while it lasts.
         var until: Instant?
         var reason = "the pointer named something that was not active yet"
@@ -26,6 +26,13 @@ extension ActivationLoader {
     func look(_ index: Int) -> Bool {
         let now = Clock.now()
         let hasChanged = watches[index].hasChanged()
+        if states[index].isCurrent, now < lookedAt[index] {
+            // The time from now on came once before: who reads a line of it does not know of which.
+            var repeated = Doubt(since: now)
+            repeated.until = lookedAt[index]
+            repeated.reason = "the clock was set back"
+            shared.withLock { $0[index].keep(repeated) }
+        }
         if !hasChanged, states[index].isCurrent { lookedAt[index] = now }
         return hasChanged
     }
@@ -50,57 +57,79 @@ extension ActivationLoader {
         guard let watched = watchedUntil(index, last) else {
             return max(last.from, min(watches[index].changedAt ?? now, now))
         }
-        return watched > now ? last.from : max(last.from, watched)
+        return watched.time > now ? last.from : max(last.from, watched.time)
     }
 
     /// The pointer names what was active when the last sidecar ended: what that one doubted is sure again. But if it was changed since, it may
     /// have led elsewhere meanwhile. True where it was known to.
     func endEarlierDoubt(_ index: Int, since last: Activation, at now: Instant) throws(LedgerError) -> Bool {
         let variant = states[index].variant
-        if try ledger.openDoubt(of: variant) != nil {
-            try ledger.endDoubts(of: variant, at: now, waits: true)
-            return true
-        }
+        let open = try ledger.openDoubt(of: variant)
+        if open != nil { try ledger.endDoubts(of: variant, at: now, waits: true) }
+        let wasDoubted = open != nil
         guard let watched = watchedUntil(index, last), let changedAt = watches[index].changedAt,
-            watched > now || changedAt.advanced(by: Self.coarseness) > watched
-        else { return false }
+            // A doubt that began while somebody watched goes on from there.
+            open.map({ $0.from > watched.time.advanced(by: 2 * Self.noteInterval) }) ?? true,
+            !watched.isHere || watched.time > now || changedAt.advanced(by: Self.coarseness) > watched.time
+        else { return wasDoubted }
         let from = min(unwatchedSince(index, last), now)
         try ledger.add(
             DoubtedTime(from: from, until: now, reason: Self.unwatched), of: variant, by: settings.instance,
             waits: true)
-        return false
+        return wasDoubted
     }
 
     /// The clock of file systems stands still for some milliseconds at a time.
     private static let coarseness: Int64 = 50_000
 
-    /// A file whose time says until when this pointer was watched, and found to name what this activation made live. Another path, or another
-    /// ledger, is not what was watched.
-    private func watchedFile(_ state: State, _ since: Instant) -> String {
-        let what = [state.variant, Paths.absolute(state.path), since.description].joined(separator: "\n")
+    /// A file that says until when a pointer was watched, and found to name what this activation made live. Another ledger has other ones.
+    private func watchedFile(_ variant: String, _ since: Instant) -> String {
+        let what = variant + "\n" + since.description
         return Paths.join(watchedDirectory, String(SHA256.hash(Array(what.utf8)).hex.prefix(16)))
     }
 
-    private func watchedUntil(_ index: Int, _ last: Activation) -> Instant? {
-        let status = try? FileStatus.of(watchedFile(states[index], last.from))
-        return (status ?? nil).map { Instant(microseconds: $0.modification.time / 1000) }
+    /// Until when, and whether it was the pointer that is watched now: what another one did since, nobody can tell from this one. Copies have
+    /// other times than what was copied, so it is written into the file too.
+    private func watchedUntil(_ index: Int, _ last: Activation) -> (time: Instant, isHere: Bool)? {
+        let path = watchedFile(states[index].variant, last.from)
+        guard let status = (try? FileStatus.of(path)) ?? nil,
+            let bytes = (try? Files.read(path, limit: 64 << 10)) ?? nil
+        else { return nil }
+        let parts = String(decoding: bytes, as: UTF8.self).split(separator: "\n", maxSplits: 1)
+        guard parts.count == 2, let noted = Instant(String(parts[0])) else { return nil }
+        let time = min(noted, Instant(microseconds: status.modification.time / 1000))
+        return (time, String(parts[1]).hasSameBytes(as: Paths.absolute(states[index].path)))
     }
 
     /// Notes that all is on record until now: whatever happens while nobody watches comes later. Where that fails, more is doubted, not less.
     func noteWatched(isLast: Bool = false) {
         for (index, state) in states.enumerated() {
             guard state.isCurrent, state.unwrittenDoubts.isEmpty, let since = state.activeSince else { continue }
-            let file = watchedFile(state, since)
+            let file = watchedFile(state.variant, since)
             let noted = watchedNotes[index]
-            if let noted, noted.file == file, !isLast,
-                lookedAt[index].microseconds - noted.time.microseconds < Self.noteInterval
-            {
+            let isSame = noted.map { $0.file == file && $0.path.hasSameBytes(as: state.path) } ?? false
+            if let noted, isSame, !isLast, lookedAt[index].microseconds - noted.time.microseconds < Self.noteInterval {
                 continue
             }
-            guard (try? Files.touch(file, at: lookedAt[index], mode: 0o600)) != nil else { continue }
+            let text = "\(lookedAt[index])\n\(Paths.absolute(state.path))"
+            guard (try? Files.replaceUnsynced(Array(text.utf8), at: file, time: lookedAt[index], mode: 0o600)) != nil
+            else { continue }
             if let noted, noted.file != file { try? RawFile.remove(noted.file) }
-            watchedNotes[index] = (file, lookedAt[index])
+            watchedNotes[index] = (file, state.path, lookedAt[index])
         }
+        if !hasTidiedNotes { tidyNotes() }
+    }
+
+    /// Notes of activations that others have followed, by whatever process, say nothing any more.
+    private func tidyNotes() {
+        hasTidiedNotes = true
+        guard let variants = try? ledger.variants(), let names = try? Files.names(in: watchedDirectory) else { return }
+        var kept: Set<String> = []
+        for variant in variants {
+            guard let last = try? ledger.activation(of: variant, at: Instant(microseconds: .max)) else { return }
+            kept.insert(Paths.name(of: watchedFile(variant, last.from)))
+        }
+        for name in names where !kept.contains(name) { try? RawFile.remove(Paths.join(watchedDirectory, name)) }
     }
 
     private static let noteInterval: Int64 = 5_000_000
@@ -117,21 +146,26 @@ extension ActivationLoader {
         shared.withLock { $0[index].doubt = doubt }
     }
 
-    /// The pointer was changed, and names what it named before. Where nobody has looked for a while, it may have led elsewhere meanwhile.
-    func noteGap(_ index: Int) {
-        let now = Clock.now()
-        guard now.microseconds - lookedAt[index].microseconds > 2 * settings.poll else { return }
+    /// Whether nobody has looked for so long that the pointer may have led elsewhere meanwhile.
+    func isUnwatchedGap(_ index: Int) -> Bool {
+        Clock.now().microseconds - lookedAt[index].microseconds > 2 * settings.poll
+    }
+
+    /// The pointer was changed, and names what it named before. True where it may have led elsewhere meanwhile, which is noted.
+    func noteGap(_ index: Int) -> Bool {
+        guard isUnwatchedGap(index) else { return false }
         var gap = Doubt(since: lookedAt[index])
-        gap.until = now
+        gap.until = Clock.now()
         gap.reason = "the pointer changed while it could not be looked at"
         shared.withLock { $0[index].keep(gap) }
+        return true
     }
 
     /// Ends what the ledger knows as lasting, before anybody is told that it has ended: lines of afterwards are not to find it there. Of all
     /// sidecars, where somebody who knows says so.
     func endDoubt(_ index: Int, ofAll: Bool = false) {
         let instance = ofAll ? nil : settings.instance
-        guard states[index].doubt?.isBegun ?? false,
+        guard ofAll || states[index].doubt?.isBegun ?? false,
             (try? ledger.endDoubts(of: states[index].variant, by: instance, at: Clock.now())) != nil
         else { return }
         shared.withLock { $0[index].doubt?.isEndWritten = true }

@@ -29,7 +29,8 @@ extension ActivationLoader {
                 isOfLedger: true)
         }
         do throws(LedgerError) {
-            let path = Paths.absolute(file.path)
+            // Where nobody knows its file, the ledger alone has it.
+            let path = file.path.isEmpty ? nil : Paths.absolute(file.path)
             try ledger.addAll([file.manifest]) { manifest throws(LedgerError) in
                 _ = try ledger.add(manifest, file: path, at: now)
             }

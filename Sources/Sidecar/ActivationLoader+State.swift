@@ -45,7 +45,9 @@ extension ActivationLoader {
             guard isCurrent, var ended = doubt else { return }
             doubt = nil
             guard !ended.isEndWritten else { return }
+            // A clock that was set back meanwhile leaves a time that came twice: all of it is doubted.
             ended.until = max(ended.since, now)
+            ended.since = min(ended.since, now)
             keep(ended)
         }
 

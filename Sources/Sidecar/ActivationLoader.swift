@@ -37,7 +37,8 @@ final class ActivationLoader: @unchecked Sendable {
     var lookedAt: [Instant]
     /// Notes of until when pointers were watched: by this sidecar, and by the last one of this instance.
     let watchedDirectory: String
-    var watchedNotes: [(file: String, time: Instant)?]
+    var watchedNotes: [(file: String, path: String, time: Instant)?]
+    var hasTidiedNotes = false
     /// How often in a row a doubt could not be written to the ledger.
     var doubtFailures = 0
     var lastSerial: UInt64 = 0
@@ -247,7 +248,7 @@ final class ActivationLoader: @unchecked Sendable {
 
     // MARK: - Loading
 
-    func load(_ index: Int, cause: Cause) {
+    func load(_ index: Int, cause: Cause, attempt: Int = 1) {
         let state = states[index]
         let time = Clock.now()
         watches[index].remember()
@@ -264,6 +265,10 @@ final class ActivationLoader: @unchecked Sendable {
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
             let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
+            // What is recorded is what the pointer names now, not what it named before the hashing.
+            if attempt < Self.mostAttempts, watches[index].hasChanged() {
+                return load(index, cause: cause, attempt: attempt + 1)
+            }
             let recorded = try record(index, file, cause: cause, actor: cause == .signal ? nil : state.path)
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
@@ -300,6 +305,9 @@ final class ActivationLoader: @unchecked Sendable {
         }
     }
 
+    /// How often a pointer is read again that changes while it is read.
+    private static let mostAttempts = 5
+
     struct LoadFailure: Error {
         let reason: String
         let isOfLedger: Bool
@@ -333,7 +341,12 @@ final class ActivationLoader: @unchecked Sendable {
         shared.withLock { $0[index].pointed = pointed }
         guard state.overridden == pointed else { return file }
         // Meanwhile it was not to be read: then the model server may have gone its own way, and nobody knows which.
-        if !state.isCurrent { change(index) { $0.problem = Self.unconfirmed(file.manifest, $0.manifest) } }
+        if !state.isCurrent || isUnwatchedGap(index) {
+            change(index) {
+                $0.isCurrent = false
+                $0.problem = Self.unconfirmed(file.manifest, $0.manifest)
+            }
+        }
         return nil
     }
 
@@ -389,7 +402,7 @@ final class ActivationLoader: @unchecked Sendable {
     /// back as after an activation.
     private func confirm(_ index: Int, _ file: ManifestFile) {
         confirmed.add(1, ordering: .relaxed)
-        guard !states[index].isCurrent || states[index].problem != nil else { return noteGap(index) }
+        guard !states[index].isCurrent || states[index].problem != nil || noteGap(index) else { return }
         endDoubt(index)
         lastSerial += 1
         let serial = lastSerial

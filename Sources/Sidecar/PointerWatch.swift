@@ -32,6 +32,14 @@ struct PointerWatch {
         let file = file ?? path
         let names = Paths.links(on: file) + [file, Paths.resolved(file) ?? file]
         var times = names.compactMap { FileStatus.ofLink($0)?.modification.changeTime }
+        // In a directory of manifests, another one may have come and gone.
+        if Files.isDirectory(path, writable: false) {
+            for place in [path, Paths.join(path, ManifestFile.folderName)] {
+                for name in Paths.links(on: place) + [Paths.resolved(place) ?? place] {
+                    if let status = FileStatus.ofLink(name) { times.append(status.modification.changeTime) }
+                }
+            }
+        }
         if FileStatus.ofLink(file) == nil, let directory = FileStatus.ofLink(Paths.directory(of: file)) {
             times.append(directory.modification.changeTime)
         }
@@ -43,10 +51,19 @@ struct PointerWatch {
             + places.map { ((try? FileStatus.of($0)) ?? nil)?.modification }
     }
 
-    func hasChanged() -> Bool { look() != seen }
+    /// Some file systems count the times of changes in whole seconds, or in thousandths: a second change may leave the same. So what had just
+    /// changed when it was read is read once more when that second has passed.
+    private var readAgainAt: Instant?
+    private static let coarsest: Int64 = 2_000_000
+
+    func hasChanged(now: Instant = Clock.now()) -> Bool { look() != seen || readAgainAt.map { now >= $0 } ?? false }
 
     /// What is there now is what will be loaded; called before it is read, so that no later change is missed.
-    mutating func remember() { seen = look() }
+    mutating func remember(now: Instant = Clock.now()) {
+        seen = look()
+        let latest = seen.compactMap { $0?.changeTime }.max().map(Instant.init(microseconds:))
+        readAgainAt = latest.flatMap { now < $0.advanced(by: Self.coarsest) ? now.advanced(by: Self.coarsest) : nil }
+    }
 
     /// It led to this file.
     mutating func remember(_ file: String) {

@@ -37,6 +37,22 @@ struct TidyTests {
         }
     }
 
+    @Test("every script of tests is run by some test")
+    func runsEveryScript() {
+        let tests = Self.swift.filter { $0.path.hasPrefix("Tests/EndToEnd/") }.flatMap(\.lines).joined(separator: "\n")
+        let scripts = Self.files.filter { file in
+            file.path.hasPrefix("Tests/EndToEnd/") && file.path.hasSuffix(".py")
+                && file.lines.contains { $0.hasPrefix("run(") || $0.hasPrefix("main()") || $0.hasPrefix("if __name__") }
+        }
+        #expect(scripts.count > 15)
+        for script in scripts {
+            let name = script.path.split(separator: "/").last?.dropLast(3) ?? ""
+            #expect(
+                tests.contains("\"\(name)\"") || tests.contains("/\(name).py") || tests.contains("\"\(name).py"),
+                "\(script.path) is run by nothing")
+        }
+    }
+
     @Test("there are sources to look at")
     func looksAtSomething() {
         #expect(Self.sources.count > 40)

@@ -368,4 +368,5 @@ def test_a_doubt_while_the_ledger_takes_nothing_is_written_when_it_does_again():
             assert since <= doubted < until, (since, doubted, until)
 
 
-run({name: test for name, test in list(globals().items()) if name.startswith("test_")})
+if __name__ == "__main__":
+    run({name: test for name, test in list(globals().items()) if name.startswith("test_")})

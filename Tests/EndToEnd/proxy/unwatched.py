@@ -1,0 +1,162 @@
+"""What nobody watched, and what moves while it is looked at: pointers that change under a long hashing, starts that were mistaken, paths that
+change, copies of the data directory. No line of such a time may claim what nobody knew, and none of a time that was watched may lose what was."""
+
+import signal
+import subprocess
+import time
+import urllib.request
+
+from doubted import directory, doubts, enriched, later, serving, variant, watched
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+
+
+def notes(at):
+    return sorted((at / "data" / "instances" / "default" / "watched").iterdir())
+
+
+def test_a_pointer_that_moves_on_while_it_is_hashed_is_followed_to_where_it_leads():
+    with Upstream(ok) as upstream, directory() as at:
+        with open(at / "big", "wb") as out:
+            out.truncate(3 << 30)
+        digest = subprocess.run(["sha256sum", str(at / "big")], capture_output=True, text=True, check=True).stdout.split()[0]
+        with serving(upstream, at) as colophon:
+            later(1.2)
+            place(colophon.pointer, manifest("m2", artifacts={"big": {"path": str(at / "big"), "sha256": digest, "size_bytes": 3 << 30}}))
+            wait_until(lambda: not variant(colophon)["current"], "the hashing to begin")
+            assert variant(colophon)["model_version"] == "m1"
+            place(colophon.pointer, manifest("m3"))
+            wait_until(lambda: variant(colophon)["current"], "it to be sure again")
+            colophon.get("/").assert_stamped("m3")
+            rows = colophon.ask("/v1/history")[1]["activations"]
+            assert [row["model_version"] for row in rows] == ["m3", "m1"], rows
+
+
+def test_a_mistaken_start_does_not_hide_what_happened_before_it():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            wait_until(lambda: watched(at), "the note")
+        pointer = colophon.pointer
+        later(1.2)
+        place(pointer, manifest("m2"))
+        later(1.2)
+        meanwhile = time.time()
+        place(pointer, manifest("m1"))
+        later(11)
+        (at / "wrong").mkdir()
+        mistaken = ["--manifest", str(at / "wrong" / "model_manifest.json"), "--manifest-optional"]
+        with Colophon(upstream.address, "--attribution-settle", "none", manifest_args=mistaken, version=None, directory=str(at)):
+            pass
+        with serving(upstream, at, version=None) as colophon:
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")], doubts(colophon)
+
+
+def test_a_rollback_by_another_path_leaves_what_was_watched_as_it_was():
+    with Upstream(ok) as upstream, directory() as at:
+        for version in ("m1", "m2"):
+            place(at / f"{version}.json", manifest(version))
+
+        def served(version):
+            return Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", manifest_args=["--manifest", str(at / f"{version}.json")],
+                            version=None, directory=str(at))
+        with served("m1"):
+            later(1.2)
+        with served("m2"):
+            later(1.2)
+            sure = time.time()
+            wait_until(lambda: watched(at) > sure + 1.2, "the note")
+        later(1.2)
+        between = time.time()
+        with served("m1") as colophon:
+            assert enriched(colophon, sure, between) == [("m2", "inferred"), ("m2", "unknown")], doubts(colophon)
+
+
+def test_a_copy_of_the_data_directory_knows_no_more_than_what_was_copied():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            wait_until(lambda: watched(at), "the note")
+        later(1.2)
+        place(colophon.pointer, manifest("m2"))
+        later(1.2)
+        meanwhile = time.time()
+        place(colophon.pointer, manifest("m1"))
+        later(1.2)
+        # All of its files are as new as this.
+        (at / "data").rename(at / "before")
+        subprocess.run(["cp", "-r", str(at / "before"), str(at / "data")], check=True)
+        with serving(upstream, at, version=None) as colophon:
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")], doubts(colophon)
+
+
+def test_a_directory_of_manifests_that_had_another_one_for_a_while_is_doubted():
+    with Upstream(ok) as upstream, directory() as at:
+        (at / "run" / "manifests").mkdir(parents=True)
+        place(at / "run" / "manifests" / "m1.json", manifest("m1"))
+        pointer = ["--manifest", str(at / "run")]
+
+        def served():
+            return Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", manifest_args=pointer, version=None, directory=str(at))
+        with served():
+            wait_until(lambda: watched(at), "the note")
+        later(1.2)
+        place(at / "run" / "manifests" / "m2.json", manifest("m2"))
+        later(1.2)
+        meanwhile = time.time()
+        (at / "run" / "manifests" / "m2.json").unlink()
+        with served() as colophon:
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")], doubts(colophon)
+
+
+def test_after_a_gap_responses_settle_as_after_an_activation():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at, "--attribution-settle", "600s") as colophon:
+            colophon.get("/").assert_stamped("m1")
+            import signal
+            colophon.process.send_signal(signal.SIGSTOP)
+            place(colophon.pointer, manifest("m2"))
+            later(1.2)
+            place(colophon.pointer, manifest("m1"))
+            colophon.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: doubts(colophon), "the doubt")
+            wait_until(lambda: colophon.get("/").one("X-Model-Attribution") == "mixed", "it to settle")
+
+
+def test_a_confirmation_ends_the_doubts_of_sidecars_that_are_gone():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            place(at / "other.json", manifest("m1"))
+            other = ["--manifest", str(at / "other.json"), "--instance", "other"]
+            with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", manifest_args=other, version=None,
+                          directory=str(at)) as second:
+                place(at / "other.json", "rubbish")
+                wait_until(lambda: doubts(colophon), "the other one's doubt")
+                second.process.kill()
+                second.process.wait()
+            assert doubts(colophon)[-1][2] is None
+            body = b'{"manifest":"m1","settled":true}'
+            request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", body, {"Content-Type": "application/json"})
+            assert urllib.request.urlopen(request, timeout=PATIENCE).status == 200
+            assert doubts(colophon)[-1][2] is not None, doubts(colophon)
+
+
+def test_notes_of_what_is_no_longer_live_are_put_away():
+    with Upstream(ok) as upstream, directory() as at:
+        for number in range(1, 5):
+            with serving(upstream, at, version=f"m{number}") as colophon:
+                wait_until(lambda: watched(at), "the note")
+                wait_until(lambda: variant(colophon)["model_version"] == f"m{number}", "the manifest")
+        assert len(notes(at)) == 1, notes(at)
+
+
+def test_a_line_without_a_time_is_of_now_and_no_surer_than_now_is():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            later(1.2)
+            place(colophon.pointer, manifest("m2"))
+            wait_until(lambda: variant(colophon)["model_version"] == "m2", "the promotion")
+        result = subprocess.run(
+            [COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "600s"], capture_output=True, text=True,
+            input='{"event":"recommendation"}\n', timeout=PATIENCE)
+        assert result.returncode == 0 and '"attribution":"mixed"' in result.stdout and '"m2"' in result.stdout, result
+
+
+run(globals())
