@@ -27,6 +27,7 @@ install: ## after `make build`: put program, manual page and completions below P
 	@Tools/install $(BINARY) $(PREFIX)
 
 deb: build ## make a Debian package: build/colophon_….deb
+	@Tools/deps --deb
 	@Tools/make-deb $(BINARY)
 
 run: build ## train an example, serve it, stamp and trace its answers, publish its log lines; stays up until Ctrl-C

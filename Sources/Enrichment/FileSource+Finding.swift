@@ -4,7 +4,10 @@ import Runtime
 /// Which files there are to be followed: those that globs match, and those that were followed before, under whatever name they have now.
 extension FileSource {
     func scan(_ intake: LineIntake) {
-        for glob in globs { watch?.addWithWrites(Globs.directory(of: glob)) }
+        for directory in Set(globs.map(Globs.directory)) {
+            watch?.addWithWrites(directory)
+            look(at: directory)
+        }
         var seen: Set<FileStatus.Identity> = []
         isCrowded = false
         for glob in globs {
@@ -41,11 +44,33 @@ extension FileSource {
         }
     }
 
+    /// Files in a directory that goes away are read on as long as they are open here; what is written elsewhere meanwhile is not seen.
+    private func look(at directory: String) {
+        guard disk.paths(in: directory) != nil else {
+            guard directories.remove(directory) != nil else { return }
+            goneDirectories.insert(directory)
+            problems[.directoryGone, default: 0] += 1
+            news.append(
+                LineNews(
+                    .warn, "directory-gone",
+                    [
+                        ("directory", .string(directory)),
+                        ("advice", .string("its files are followed again when it is back: see that its disk is there")),
+                    ]))
+            return
+        }
+        guard directories.insert(directory).inserted, goneDirectories.remove(directory) != nil else { return }
+        news.append(LineNews(.info, "directory-back", [("directory", .string(directory))]))
+    }
+
     private func complainOfNoFile(_ glob: String) {
+        problems[.noMatch, default: 0] += 1
         if endsAtEnd { troubles += 1 }
         let advice =
-            endsAtEnd
-            ? "no file matches it: check the path" : "no file matches it yet; it is followed as soon as one does"
+            disk.paths(in: glob) != nil
+            ? "it is a directory: name the files in it, as in \(Paths.join(glob, "*.log"))"
+            : endsAtEnd
+                ? "no file matches it: check the path" : "no file matches it yet; it is followed as soon as one does"
         news.append(LineNews(.warn, "no-file", [("glob", .string(glob)), ("advice", .string(advice))]))
     }
 
@@ -75,7 +100,8 @@ extension FileSource {
         let isKnown = !(others ?? []).isEmpty
         if !file.isRotated {
             file.isRotated = true
-            rotations += 1
+            // One that was only removed, or whose directory is gone, was not rotated.
+            if place != nil || disk.state(of: file.path) != nil { rotations += 1 }
         }
         file.isUnlinked = place == nil && (isKnown || file.isGone)
         // Once it is gone, what was read of it can be read nowhere again.
@@ -93,6 +119,7 @@ extension FileSource {
     private func warnOfCrowd() {
         guard isCrowded, !endsAtEnd, !wasCrowded else { return }
         wasCrowded = true
+        problems[.tooMany, default: 0] += 1
         news.append(
             LineNews(
                 .warn, "too-many-files",
@@ -210,6 +237,7 @@ extension FileSource {
     private func forget(_ checkpoint: Checkpoint) {
         remembered.removeAll { $0.generation == checkpoint.generation }
         checkpoints.forget(checkpoint.generation)
+        problems[.gone, default: 0] += 1
         news.append(
             LineNews(
                 .warn, "file-gone",
@@ -217,7 +245,9 @@ extension FileSource {
                     ("file", .string(checkpoint.path)), ("delivered_to", .integer(Int(checkpoint.position))),
                     (
                         "advice",
-                        .string("it was removed or overwritten while nothing followed it: what came after that is lost")
+                        .string(
+                            "it was removed or overwritten while nothing followed it: if anything came after that, it is lost"
+                        )
                     ),
                 ]))
     }

@@ -1,6 +1,18 @@
 import Provenance
 import Runtime
 
+/// What keeps a file, or a part of it, from being followed as it should be.
+package enum FileProblem: String, CaseIterable, Sendable {
+    case unreadable
+    case noMatch = "no_match"
+    case directoryGone = "directory_gone"
+    case gone
+    case checkpointSetAside = "checkpoint_set_aside"
+    case tooMany = "too_many"
+
+    package var figure: String { "problems_\(rawValue)" }
+}
+
 /// Lines of files that match globs, through rotation of both kinds. Their positions move when their lines have arrived.
 package final class FileSource: LineSource {
     package let name: StaticString = "file"
@@ -36,6 +48,13 @@ package final class FileSource: LineSource {
     package internal(set) var troubles = 0
     /// Bytes that were truncated before they were read.
     package private(set) var bytesLost: Int64 = 0
+    /// And bytes of files that were removed before they were read.
+    package private(set) var bytesRemoved: Int64 = 0
+    /// What kept files from being followed as they should be.
+    var problems: [FileProblem: Int] = [:]
+    /// Where globs look, as long as it is there, and where it has gone.
+    var directories: Set<String> = []
+    var goneDirectories: Set<String> = []
     package private(set) var truncations: UInt64 = 0
     package internal(set) var rotations: UInt64 = 0
     /// Ends where the files end now, rather than following them.
@@ -65,13 +84,18 @@ package final class FileSource: LineSource {
         buffer = .allocate(byteCount: max(256 << 10, lineLimit + 4096), alignment: 4096)
         var setAside: [(name: String, reason: String)] = []
         remembered = checkpoints.load(setAside: &setAside)
+        problems[.checkpointSetAside] = setAside.count
         for one in setAside {
             news.append(
                 LineNews(
                     .warn, "checkpoint-set-aside",
                     [
                         ("checkpoint", .string(one.name)), ("reason", .string(one.reason)),
-                        ("effect", .string("its file is read from its beginning, so some lines are sent again")),
+                        (
+                            "effect",
+                            .string(
+                                "its file is read from its beginning, so its lines are sent again, under new origins")
+                        ),
                     ]))
         }
         watch = try? FileWatch()
@@ -89,10 +113,12 @@ package final class FileSource: LineSource {
 
     package var figures: [(name: String, value: Int)] {
         [
-            ("followed", files.count), ("rotations", Int(rotations)), ("truncations", Int(truncations)),
-            ("bytes_lost_truncated", Int(bytesLost)), ("checkpoint_failures", Int(checkpoints.failures)),
+            ("followed", files.count { !$0.isFinished }), ("rotations", Int(rotations)),
+            ("truncations", Int(truncations)),
+            ("bytes_lost_truncated", Int(bytesLost)), ("bytes_lost_removed", Int(bytesRemoved)),
+            ("checkpoint_failures", Int(checkpoints.failures)),
             ("behind_bytes", files.reduce(0) { $0 + Int($1.behind) }),
-        ]
+        ] + FileProblem.allCases.map { ($0.figure, problems[$0] ?? 0) }
     }
 
     package func addFiles(to figures: inout LineStatus.Figures) {
@@ -217,18 +243,17 @@ package final class FileSource: LineSource {
         }
         truncations += 1
         bytesLost += lost
-        if lost > 0 {
-            news.append(
-                LineNews(
-                    .warn, "bytes-lost",
-                    [
-                        ("file", .string(file.path)), ("bytes", .integer(Int(lost))), ("reason", .string("truncated")),
-                        (
-                            "advice",
-                            .string("copytruncate loses what is written until it is read: rotate by renaming")
-                        ),
-                    ]))
-        }
+        let facts: [(name: String, value: JSON)] = [
+            ("file", .string(file.path)), ("bytes", .integer(Int(lost))), ("reason", .string("truncated")),
+            (
+                "advice",
+                .string(
+                    "copytruncate loses what is written until it is read, also what nobody has seen: rotate by renaming"
+                )
+            ),
+        ]
+        // Even where nothing is known to be lost: what was written and cut away between two looks nobody has seen.
+        news.append(lost > 0 ? LineNews(.warn, "bytes-lost", facts) : LineNews(.info, "file-truncated", facts))
         checkpoints.forget(file.generation)
         guard let generation = newGeneration() else { return }
         file.begin(generation: generation, source: intake.fileSource(generation))
@@ -238,6 +263,7 @@ package final class FileSource: LineSource {
     func complain(_ path: String, _ error: SystemError) {
         guard unreadable.insert(path).inserted else { return }
         troubles += 1
+        problems[.unreadable, default: 0] += 1
         news.append(
             LineNews(.warn, "file-unreadable", [("file", .string(path)), ("reason", .string(error.description))]))
     }
@@ -251,7 +277,7 @@ package final class FileSource: LineSource {
             readRest(file, intake)
             let left = file.unread
             guard left > 0 else { continue }
-            bytesLost += left
+            bytesRemoved += left
             troubles += 1
             news.append(
                 LineNews(

@@ -173,6 +173,8 @@ package final class LinePipeline {
             come: delivered + dead + UInt64(clamping: waiting), gone: delivered + dead, now: Clock.monotonic())
         figures.deliveryErrors = sink.errors
         figures.spoolBytes = intake.spool.bytes
+        figures.isSpoolFull = intake.spool.hasNoRoom
+        figures.spoolWaitingBytes = intake.spool.waitingBytes
         figures.spoolLimit = intake.spool.limit
         figures.spoolFailures = intake.spool.news.failures
         figures.lostRecords = intake.spool.news.lost

@@ -11,6 +11,7 @@ package final class LineStatus: Sendable {
         package var waiting: Int64 = 0
         package var onTheirWay = 0
         package var spoolBytes = 0
+        package var spoolWaitingBytes = 0
         package var spoolFailures: UInt64 = 0
         package var lostRecords: UInt64 = 0
         package var outsideWindow: UInt64 = 0
@@ -21,6 +22,8 @@ package final class LineStatus: Sendable {
         /// Since when the oldest line waits that has not arrived, on the monotonic clock; nil where none does.
         package var waitingSince: Int64?
         package var spoolLimit = 0
+        /// Nothing more can be taken, not even of those who never wait.
+        package var isSpoolFull = false
         package var problem: String?
         package var spoolProblem: String?
         package var deadLetterProblem: String?

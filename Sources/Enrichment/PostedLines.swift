@@ -22,11 +22,13 @@ package final class PostedLines: LineSource {
         /// How many bytes may wait here.
         private static let limit = 16 << 20
         fileprivate let held = Atomic<Int>(0)
+        fileprivate let turnedAway = Atomic<Int>(0)
 
         /// Any thread may call it. `done` is called by another one, or at once where too many wait already.
         package func put(_ bytes: [UInt8], _ done: @escaping @Sendable (Outcome) -> Void) {
             guard held.add(bytes.count, ordering: .relaxed).newValue <= Self.limit else {
                 held.subtract(bytes.count, ordering: .relaxed)
+                turnedAway.add(1, ordering: .relaxed)
                 return done(.noRoom)
             }
             let lines = bytes.reduce(1) { $0 + ($1 == 0x0A ? 1 : 0) }
@@ -66,7 +68,7 @@ package final class PostedLines: LineSource {
     package var wakeAt: Int64? { waiting.first.map { $0.since + Self.patience } }
 
     package var figures: [(name: String, value: Int)] {
-        [("waiting_bodies", waiting.count), ("refused_bodies", Int(refused))]
+        [("waiting_bodies", waiting.count), ("refused_bodies", Int(refused) + box.turnedAway.load(ordering: .relaxed))]
     }
 
     package func pull(_ intake: LineIntake) {

@@ -35,9 +35,10 @@ extension Spool {
         segments = found.segments
         news = found.news
         cursorFile = found.cursorFile
-        cursor =
-            found.cursor
-            ?? SpoolFormat.Cursor(count: 0, sequence: found.segments.first?.first ?? 0, generation: generation)
+        // Before the first delivery there is none: all waits, also what is damaged.
+        let oldest = (found.segments.map(\.first) + news.setAside.compactMap { SpoolFormat.place(name: $0)?.first })
+            .min()
+        cursor = found.cursor ?? SpoolFormat.Cursor(count: 0, sequence: oldest ?? 0, generation: generation)
     }
 
     /// What was found on the disk.
@@ -136,12 +137,27 @@ extension Spool {
                 do throws(SystemError) { try storage.remove(name) } catch { throw .system(error) }
             }
         }
+        try countSetAside()
         next = max(next, cursor.sequence)
         cursor.sequence = min(max(cursor.sequence, segments.first?.first ?? next), next)
         leave()
         reading.sequence = cursor.sequence
         news.recovered = next - cursor.sequence
         removeSegmentsBehind()
+    }
+
+    /// Segments with damaged heads are put aside whole, and what waited in them is lost. Between others they are missed when reading comes there.
+    private mutating func countSetAside() throws(SpoolError) {
+        guard !news.setAside.isEmpty else { return }
+        let oldest = segments.first?.first
+        if let oldest { news.lost += UInt64(max(0, oldest - cursor.sequence)) }
+        for name in news.setAside {
+            guard let first = SpoolFormat.place(name: name)?.first, oldest == nil || first >= next else { continue }
+            let aside = Segment(name: name + ".damaged", first: first, end: first, size: 0, file: nil)
+            let end = try scan(aside).end
+            // Without a record that can be read, nobody knows how many there were.
+            news.lost += end > first ? UInt64(max(0, end - max(first, cursor.sequence))) : 1
+        }
     }
 
     /// Segments that were to replace the tail of one before them, and were not finished when the process was killed, are of no use: that

@@ -59,6 +59,16 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
 
     /// How many bytes the spool takes on the disk, with those that are to be written.
     package var bytes: Int { segmentBytes + unsynced.count }
+    /// How many bytes of it wait. Of a segment that was delivered in part, as large a part as of its records.
+    package var waitingBytes: Int {
+        segments.reduce(unsynced.count) { sum, segment in
+            let (count, done) = (segment.end - segment.first, cursor.sequence - segment.first)
+            guard count > 0, done < count else { return sum }
+            return sum + Int(Double(segment.size) * Double(count - max(0, done)) / Double(count))
+        }
+    }
+    /// Whether there is no room for a line of usual length, not even of those who never wait.
+    package var hasNoRoom: Bool { bytes + LineRecord.size(ofValue: 4096) + Self.overhead > settings.bytes }
     /// How many it may take.
     var limit: Int { settings.bytes }
 

@@ -5,6 +5,8 @@ package final class StreamSink: RecordSink {
     private let number: Int32
     private let name: String
     private let definitions: Definitions
+    /// The instance's, with which every origin begins.
+    private let identity: String
     private let isPipe: Bool
     private var buffer: [UInt8] = []
     private var tokens: [UInt] = []
@@ -18,7 +20,8 @@ package final class StreamSink: RecordSink {
     private static let pipePiece = 4096
     private static let capacity = 256 << 10
 
-    package init(_ number: Int32, _ name: String, _ definitions: Definitions) {
+    package init(_ number: Int32, _ name: String, _ definitions: Definitions, identity: String) {
+        self.identity = identity
         self.number = number
         self.name = name
         self.definitions = definitions
@@ -70,6 +73,6 @@ package final class StreamSink: RecordSink {
     func begin(_ limits: LinePipeline.TopicLimits) {}
 
     func originText(_ record: LineRecord) -> String {
-        String(decoding: definitions.sourceName(record.source), as: UTF8.self) + ":\(record.position)"
+        "\(identity)/\(String(decoding: definitions.sourceName(record.source), as: UTF8.self)):\(record.position)"
     }
 }

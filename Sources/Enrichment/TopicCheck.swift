@@ -58,6 +58,11 @@ package struct TopicCheck: Sendable {
             client.takeEvents(milliseconds: 500) { event in
                 if case .failed(let told) = event, reason.isGeneral { reason = told }
             }
+            if reason.refusesClient {
+                return .unreachable(
+                    "the brokers at \(settings.brokers.onOneLine) refuse us, which is for kafka.properties to mend (security.protocol, sasl.*, ssl.*): \(reason)"
+                )
+            }
             return .unreachable("no broker at \(settings.brokers.onOneLine) answers (kafka.brokers): \(reason)")
         }
     }

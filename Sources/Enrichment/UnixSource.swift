@@ -7,7 +7,7 @@ package final class UnixSource: LineSource {
     private let listener: UnixListener
     private let lineLimit: Int
     private var connections: [Int32: LineCutterBox] = [:]
-    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
+    private let buffer: UnsafeMutableRawBufferPointer
     private let path: String
     private var news: [LineNews] = []
     /// Datagrams for which there was no room.
@@ -19,6 +19,7 @@ package final class UnixSource: LineSource {
     package private(set) var refusedConnections: UInt64 = 0
 
     private static let mostConnections = 256
+    private static let atOnce = 256 << 10
     /// So many lines are in a piece at most, as a rule.
     private static let usualLines = 4096
     /// How many are read in one turn, so that others get theirs.
@@ -34,6 +35,9 @@ package final class UnixSource: LineSource {
     package init(_ path: String, isDatagram: Bool, lineLimit: Int) throws(SystemError) {
         self.path = path
         self.lineLimit = lineLimit
+        // A datagram is read whole or not at all.
+        let size = isDatagram ? max(Self.atOnce, lineLimit + 1) : Self.atOnce
+        buffer = .allocate(byteCount: size, alignment: 4096)
         listener = try UnixListener(path, isDatagram: isDatagram)
         news.append(
             LineNews(
@@ -78,7 +82,8 @@ package final class UnixSource: LineSource {
                         (
                             "advice",
                             .string(
-                                "the spool is full, or they are longer than 256 KiB: use a stream socket, which waits")
+                                "the spool is full (spool.bytes), or they are longer than limits.line_bytes: use a stream socket, which waits"
+                            )
                         ),
                     ]))
             reportedShed = shed + cut

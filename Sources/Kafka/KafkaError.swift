@@ -46,6 +46,16 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether somebody answered, and would not have us: who we are, or how we speak, is at fault.
+    package var refusesClient: Bool {
+        switch rd_kafka_resp_err_t(rawValue: code) {
+        case RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR__SSL, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED,
+            RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM, RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE:
+            true
+        default: false
+        }
+    }
+
     /// Whether the topic that was asked for is not there.
     package var isMissingTopic: Bool {
         let code = rd_kafka_resp_err_t(rawValue: code)

@@ -48,7 +48,10 @@ extension Ledger {
         let names: [String]
         if let variant { names = [variant] } else { names = try variants() }
         for name in names { if let activation = try activation(of: name, at: time) { live.append(activation) } }
-        return Page(items: try entries(live, at: time), next: nil)
+        let first = min(live.count, Int(clamping: max(0, cursor ?? 0)))
+        let page = live[first...].prefix(limit)
+        return Page(
+            items: try entries(Array(page), at: time), next: page.endIndex < live.count ? Int64(page.endIndex) : nil)
     }
 
     package func entries(_ activations: [Activation], at time: Instant? = nil) throws(LedgerError) -> [HistoryEntry] {

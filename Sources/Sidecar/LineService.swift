@@ -99,7 +99,7 @@ package final class LineService: @unchecked Sendable {
             }
             return
         }
-        let stream = try Self.stream(destination, definitions)
+        let stream = try Self.stream(destination, definitions, instance.identity)
         pipeline = try system { () throws(SystemError) in
             try LinePipeline(
                 intake, stream: stream, sources: list, fsyncMilliseconds: settings.fsyncMilliseconds,
@@ -130,13 +130,13 @@ package final class LineService: @unchecked Sendable {
     }
 
     private static func stream(
-        _ destination: LineSettings.Destination, _ definitions: Definitions
+        _ destination: LineSettings.Destination, _ definitions: Definitions, _ identity: String
     ) throws(SidecarError) -> StreamSink {
         guard case .file(let path) = destination else {
-            return StreamSink(Pipes.standardOutput, "standard output", definitions)
+            return StreamSink(Pipes.standardOutput, "standard output", definitions, identity: identity)
         }
         let number = try system { () throws(SystemError) in try RawFile.openLines(path) }
-        return StreamSink(number, path, definitions)
+        return StreamSink(number, path, definitions, identity: identity)
     }
 
     /// Files to follow, with their checkpoints in the instance's directory.
@@ -225,6 +225,7 @@ package final class LineService: @unchecked Sendable {
                     .warn, "spool-damaged",
                     [
                         ("set_aside", .array(news.setAside.map(JSON.string))),
+                        ("lost_lines", .integer(Int(clamping: news.lost))),
                         ("advice", .string("their lines cannot be read: look at the disk under \(path)")),
                     ]))
         }

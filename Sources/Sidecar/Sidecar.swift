@@ -65,10 +65,6 @@ package struct Sidecar: ~Copyable {
         let loader = try Self.system { () throws(SystemError) in
             try ActivationLoader(settings, ledger: ledger, log: log, directory: instance.path)
         }
-        try loader.loadFirst()
-        fleet.board.publish(loader.table())
-        // From here on signals are read; until then, however long hashing takes, they end the process as usual.
-        let signals = try Self.system { () throws(SystemError) in try Signals() }
         let posted =
             try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
         let lines = try (takesLines ? instance : nil).map { instance throws(SidecarError) in
@@ -76,6 +72,10 @@ package struct Sidecar: ~Copyable {
                 settings, dataDirectory, instance, posted, exchanges, records: recorder?.memory, loader, fleet, proxy,
                 log)
         }
+        try loader.loadFirst()
+        fleet.board.publish(loader.table())
+        // From here on signals are read; until then, however long hashing takes, they end the process as usual.
+        let signals = try Self.system { () throws(SystemError) in try Signals() }
         self.lines = lines
         self.recorder = recorder
         self.posted = posted
@@ -309,7 +309,7 @@ package struct Sidecar: ~Copyable {
         case .noRoom:
             .problem(
                 503,
-                "there is no room for the lines, and none of them was taken: send them again later",
+                "there is no room for the lines, and none of them was taken: send them again later; `lines` in /v1/status tells what is full, spool.bytes how large the spool may be",
                 fields: [("Retry-After", "5")])
         }
     }
@@ -352,7 +352,9 @@ package struct Sidecar: ~Copyable {
         var drainUntil: Int64?
         var drainingSince: Int64?
         while true {
-            let left = drainUntil.map { Int32(clamping: max(0, ($0 - Clock.monotonic() + 999) / 1000)) } ?? -1
+            // Workers only count the lines that they shed.
+            let usual: Int32 = lines == nil ? -1 : 1000
+            let left = drainUntil.map { Int32(clamping: max(0, ($0 - Clock.monotonic() + 999) / 1000)) } ?? usual
             let ready = Readiness.wait([signals.number, supervisor.number], milliseconds: left)
             if ready[1] { supervisor.clear() }
             while let signal = signals.next() {

@@ -36,7 +36,10 @@ extension StatusReport {
         page.begin("colophon_lines_in_flight", .gauge, "Lines that were sent and not acknowledged yet.")
         page.add(figures.onTheirWay)
         page.begin("colophon_delivery_up", .gauge, "1 while nothing keeps lines from arriving, else 0.")
-        page.add(figures.problem == nil ? 1 : 0)
+        page.add(figures.problem == nil && figures.deadLetterProblem == nil ? 1 : 0)
+        page.begin(
+            "colophon_spool_full", .gauge, "1 while there is no room for lines: those of the proxy are lost, else 0.")
+        page.add(figures.isSpoolFull ? 1 : 0)
         page.begin("colophon_delivery_errors", .counter, "What brokers and client complained of, by the error's name.")
         for error in figures.deliveryErrors { page.add(error.count, [("code", error.name)]) }
         page.begin("colophon_ledger_failures", .counter, "Times that the ledger could not be asked about a line.")
@@ -53,7 +56,7 @@ extension StatusReport {
         page.begin(
             "colophon_lag_bytes", .gauge, "Bytes that wait: in the spool, and in files as far as they were not read.",
             unit: "bytes")
-        page.add(figures.spoolBytes + sum("behind_bytes", figures))
+        page.add(figures.spoolWaitingBytes + sum("behind_bytes", figures))
         page.begin(
             "colophon_lag_seconds", .gauge, "For how long the oldest line waits that has not arrived.", unit: "seconds")
         page.add(microseconds: figures.waitingSince.map { max(0, Clock.monotonic() - $0) } ?? 0)
@@ -76,6 +79,7 @@ extension StatusReport {
         page.begin(
             "colophon_bytes_lost", .counter, "Bytes that are gone before they were lines, by why.", unit: "")
         page.add(sum("bytes_lost_truncated", figures), [("reason", "truncated")])
+        page.add(sum("bytes_lost_removed", figures), [("reason", "removed")])
         page.add(sum("bytes_lost_damaged", figures), [("reason", "handover_damaged")])
     }
 
@@ -104,12 +108,19 @@ extension StatusReport {
         page.add(sum("rotations", figures))
         page.begin("colophon_file_truncations", .counter, "Files that were cut while they were followed.")
         page.add(sum("truncations", figures))
+        page.begin(
+            "colophon_file_problems", .counter,
+            "What kept a file, or a part of it, from being followed as it should be.")
+        for reason in FileProblem.allCases { page.add(sum(reason.figure, figures), [("reason", reason.rawValue)]) }
         page.begin("colophon_checkpoint_failures", .counter, "Positions that could not be written.")
         page.add(sum("checkpoint_failures", figures))
         page.begin("colophon_posted_bodies_refused", .counter, "Bodies of POST /v1/logs for which there was no room.")
         page.add(sum("refused_bodies", figures))
         page.begin("colophon_socket_connections", .gauge, "Connections to sockets that lines come in on.")
         page.add(sum("connections", figures))
+        page.begin(
+            "colophon_socket_connections_refused", .counter, "Connections beyond the 256 that are read at once.")
+        page.add(sum("refused_connections", figures))
         page.begin("colophon_source_records", .counter, "Records that were read of another topic.")
         page.add(sum("records", figures))
         page.begin("colophon_source_partitions", .gauge, "Partitions of that topic that are read here.")

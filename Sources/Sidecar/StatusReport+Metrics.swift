@@ -159,6 +159,12 @@ extension StatusReport {
             "1 where the API has activated another manifest than the pointer names, which is not followed, else 0.")
         for state in states { page.add(state.overridden == nil ? 0 : 1, [("variant", state.variant)]) }
         page.begin(
+            "colophon_manifest_fields_left_out", .gauge,
+            "Fields of the active manifest that are in no stamp, for they take more than 256 bytes.")
+        for state in states {
+            if let stamp = state.stamp { page.add(UInt64(stamp.leftOut.count), [("variant", state.variant)]) }
+        }
+        page.begin(
             "colophon_manifest_active_since_seconds", .gauge, "When it became active, since 1970.", unit: "seconds")
         for state in states {
             if let since = state.activeSince {

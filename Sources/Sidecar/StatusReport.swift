@@ -86,7 +86,14 @@ struct StatusReport: Sendable {
     /// Brokers that do not answer are no reason to send requests elsewhere: lines wait. That there is no room for them is one.
     private func checkLines(_ figures: LineStatus.Figures, _ check: (String, Bool, String) -> Void) {
         if let problem = figures.spoolProblem { return check("lines", false, "the spool fails: \(problem)") }
-        guard let problem = figures.problem else {
+        if figures.isSpoolFull {
+            let why = figures.problem ?? figures.deadLetterProblem ?? "lines come faster than they are taken"
+            return check(
+                "lines", false,
+                "there is no room for more (spool.bytes, \(figures.spoolBytes) of \(figures.spoolLimit) bytes): lines of the proxy are lost, others wait; \(why)"
+            )
+        }
+        guard let problem = figures.problem ?? figures.deadLetterProblem else {
             let waiting = max(0, figures.waiting)
             return check(
                 "lines", true,
@@ -152,6 +159,7 @@ struct StatusReport: Sendable {
                 .init("current", .bool(state.isCurrent)), .init("problem", .optional(state.problem)),
                 .init("settled", .bool(fleet.isSettled(state, proxy))),
                 .init("overridden", .bool(state.overridden != nil)),
+                .init("left_out", .array((state.stamp?.leftOut ?? []).map { .string("\($0.name)") })),
             ]))
     }
 

@@ -19,6 +19,7 @@ final class WorkerFleet: Sendable {
     private let cutCount = Atomic<Int>(0)
     private let reported: Mutex<[UpstreamState]>
     private let reportedLoss = Atomic<UInt64>(0)
+    private let reportedShed = Atomic<UInt64>(0)
 
     /// The listeners of every worker. Closed, and socket files removed, when the fleet is gone.
     private final class Sockets: @unchecked Sendable {
@@ -204,6 +205,20 @@ final class WorkerFleet: Sendable {
                 [
                     ("lines_lost", .integer(lost)),
                     ("advice", .string("see that its disk has room, and send SIGHUP if it was moved")),
+                ])
+        }
+        let shed = totals[.shedLines]
+        if shed > reportedShed.exchange(shed, ordering: .relaxed) {
+            log.write(
+                .warn, "lines-shed",
+                [
+                    ("source", .string("proxy")), ("lines", .integer(shed)),
+                    (
+                        "advice",
+                        .string(
+                            "there is no room for lines of exchanges: see `lines` in /readyz, and make spool.bytes larger"
+                        )
+                    ),
                 ])
         }
         for (index, upstream) in proxy.upstreams.enumerated() {

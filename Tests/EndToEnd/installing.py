@@ -108,6 +108,8 @@ def test_the_package_installs_serves_upgrades_and_goes():
         with serving(system, upstream.address) as start:
             with urllib.request.urlopen(f"http://{start['listen']}/", timeout=PATIENCE) as answer:
                 assert answer.headers["X-Model-Version"] == "m1"
+        # Where Debian's zsh looks for what packages bring.
+        assert (system.root / "usr/share/zsh/vendor-completions/_colophon").exists()
         config = system.root / "etc/colophon/colophon.yaml"
         config.write_text(config.read_text() + "poll: 3s\n")
         system.dpkg("-i", second)

@@ -167,6 +167,9 @@ struct SpoolTests {
         let names = try disk.names()
         #expect(names.contains(name + ".damaged"))
 
+        let lost = again.news.lost
+        #expect(lost == 1)
+
         let other = SimulatedDisk(seed: 5)
         let file = try other.create("0000000000000000.segment")
         let head = SpoolFormat.write(
@@ -174,6 +177,30 @@ struct SpoolTests {
         try other.write(head, to: file)
         other.kill()
         #expect(throws: SpoolError.self) { _ = try Self.open(other) }
+    }
+
+    @Test(
+        "of segments that are put aside every line is counted, wherever they stood",
+        arguments: [[0], [1], [2], [0, 1], [2, 3], [-1], [0, -1]])
+    func countsWhatIsPutAside(spoilt: [Int]) throws {
+        let disk = SimulatedDisk(seed: 6)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            for number in 0..<120 {
+                spool.append(Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
+                Self.sync(&spool)
+            }
+        }
+        let names = try disk.names().filter { $0.hasSuffix(".segment") }.sorted()
+        try #require(names.count > 4)
+        disk.kill()
+        for index in spoilt { disk.damage(names[index < 0 ? names.count + index : index], at: 40) }
+        var again = try Self.open(disk)
+        let found = Self.readAll(&again).count
+        let lost = again.news.lost
+        #expect(found > 0 && lost > 0 && UInt64(found) + lost == 120, "\(found) are there and \(lost) counted")
+        let unread = again.unread
+        #expect(unread == 0)
     }
 
     @Test("a full spool has no room, and has some again when its lines are delivered")

@@ -328,7 +328,6 @@ def verify(kafka, topic, accepted, claims=None):
                     wrong.append(value[:200])
                     continue
                 number = int(found[1])
-                missing.discard(number)
                 if number >= FIRST_OF_TOPIC:
                     if number in once:
                         wrong.append(f"{number} of the topic is there twice")
@@ -339,11 +338,15 @@ def verify(kafka, topic, accepted, claims=None):
                 origin = headers["origin"]
                 generation, position = origin.rsplit(":", 1)
                 position = int(position)
-                seen = positions.setdefault(generation, set())
+                seen = positions.setdefault(generation, {})
                 if position in seen:
+                    # Whoever drops repetitions by their origin drops this one.
+                    if seen[position] != number:
+                        wrong.append(f"{origin} is that of {seen[position]} and of {number}")
                     repeated += 1
                     continue
-                seen.add(position)
+                seen[position] = number
+                missing.discard(number)
                 key = (generation, message.key())
                 if last.get(key, -1) >= position:
                     wrong.append(f"{origin} of {message.key()} comes after {last[key]}")

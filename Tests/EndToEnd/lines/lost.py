@@ -62,6 +62,11 @@ def test_what_the_proxy_sheds_is_counted_and_responses_do_not_wait(kafka):
                         assert said.startswith(b"HTTP/1.1 200 "), said[:100]
                         asked += 1
                     assert asked < 100_000, "nothing was shed"
+                status, ready = colophon.ask("/readyz")
+                assert status == 503 and not ready["checks"]["lines"]["ok"] and "spool.bytes" in ready["checks"]["lines"]["detail"], ready
+                assert metric(colophon, "colophon_spool_full") == 1
+            event = colophon.event("lines-shed")
+            assert event["source"] == "proxy" and 0 < event["lines"] <= metric(colophon, LOST, "no_room_for_exchange"), event
             kafka.act("resume")
             wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["waiting"] == 0, "everything to be delivered")
             shed = metric(colophon, LOST, "no_room_for_exchange")
@@ -98,13 +103,14 @@ def test_datagrams_that_are_too_long_are_counted(kafka):
     with Upstream(ok) as upstream, Place() as at:
         path = at.path / "datagrams"
         with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-unix",
-                      f"datagram:{path}") as colophon:
+                      f"datagram:{path}", "--limits-line-bytes", "280KiB") as colophon:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
                 datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
                 datagrams.connect(str(path))
                 datagrams.send(b"x" * (300 << 10))
+                datagrams.send(b"y" * (270 << 10))
                 datagrams.send(line(1).encode())
-            assert len(kafka.read(topic, 1)) == 1
+            assert max(len(record.value) for record in kafka.read(topic, 2)) == 270 << 10
             assert metric(colophon, LOST, "overlong_datagram") == 1
 
 

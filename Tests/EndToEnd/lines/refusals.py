@@ -67,7 +67,8 @@ def test_passwords_are_needed_and_never_shown(kafka):
             text = process.stderr.readline()
             assert text, said
             said += text
-        assert "_AUTHENTICATION" in said and "no broker at" in said, said
+        assert "_AUTHENTICATION" in said and "refuse us" in said and "kafka.properties" in said, said
+        assert "no broker at" not in said and "kafka.brokers" not in said, said
         wait_until(lambda: is_spooled(at, 1), "the line in the spool")
         process.terminate()
         said += process.stderr.read()

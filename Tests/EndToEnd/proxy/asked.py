@@ -154,6 +154,36 @@ def test_promotion_and_rollback_are_one_call_and_on_record():
         assert json.loads(listed.stdout)["activations"] == history
 
 
+def test_a_rollback_leaves_the_manifest_where_it_is_known_to_be():
+    """Its pointer has moved on: then nobody has a file of it, and none is made up."""
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms") as colophon:
+        place(colophon.pointer, manifest("m2"))
+        wait_until(lambda: colophon.get().one("X-Model-Version") == "m2", "the promotion")
+        assert call(colophon, "/v1/activations", {"manifest": "m1"})[0] == 200
+        colophon.get().assert_stamped("m1")
+        data = str(colophon.path / "data")
+        traced = subprocess.run([os.path.abspath(COLOPHON), "trace", "m1", "--json", "--data-dir", data], capture_output=True, text=True, cwd="/", timeout=PATIENCE)
+        path = json.loads(traced.stdout)["manifest_path"]
+        assert path is None or Path(path).is_file(), traced.stdout
+        rebuilt = subprocess.run([os.path.abspath(COLOPHON), "index", "rebuild", "--data-dir", data], capture_output=True, text=True, cwd="/", timeout=PATIENCE)
+        assert "directory" not in rebuilt.stderr, rebuilt
+
+
+def test_what_was_live_at_a_time_is_paged_like_everything_else():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        names, pointers, ups = ["a", "b", "c"], [], []
+        for name in names:
+            place(f"{directory}/{name}.json", manifest(f"{name}1"))
+            pointers += ["--manifest", f"{name}={directory}/{name}.json"]
+            ups += ["--upstream", f"{name}={upstream.address}"]
+        with Colophon(*ups[1:2], *ups[2:], "--route-header", "X-Arm", "--route-default", "a", manifest_args=pointers, version=None) as colophon:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 5))
+            first = call(colophon, f"/v1/history?at={at}&limit=2")[1]
+            rest = call(colophon, f"/v1/history?at={at}&limit=2&after={first['next']}")[1]
+            assert [a["variant"] for a in first["activations"] + rest["activations"]] == names, (first, rest)
+            assert len(first["activations"]) == 2 and rest["next"] is None, (first, rest)
+
+
 def test_a_confirmation_ends_the_time_of_doubt():
     with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "10m") as colophon:
         place(colophon.pointer, manifest("m2"))

@@ -173,7 +173,8 @@ def test_lag_is_told_in_lines_bytes_and_seconds():
         first = wait_until(lambda: value(colophon, "colophon_lag_seconds"), "their age")
         wait_until(lambda: value(colophon, "colophon_lag_seconds") > first, "growing older")
         assert value(colophon, "colophon_spool_bytes") > 7 * 100
-        assert value(colophon, "colophon_lag_bytes") >= value(colophon, "colophon_spool_bytes") > 0
+        assert value(colophon, "colophon_spool_bytes") >= value(colophon, "colophon_lag_bytes") > 7 * 100
+        assert value(colophon, "colophon_spool_full") == 0
         wait_until(lambda: value(colophon, "colophon_delivery_up") == 0, "the problem")
         assert value(colophon, "colophon_exchange_lines_total") == 7
         assert value(colophon, "colophon_lines_delivered_total") == 0
@@ -182,6 +183,19 @@ def test_lag_is_told_in_lines_bytes_and_seconds():
             colophon.get("/recommend/1")
             wait_until(lambda: value(colophon, "colophon_lines_delivered_total") == 1, "the line")
             assert value(colophon, "colophon_lag_lines") == 0 == value(colophon, "colophon_lag_seconds")
+            # The segment stays for what comes next; nothing in it waits.
+            wait_until(lambda: value(colophon, "colophon_lag_bytes") == 0, "nothing to wait")
+            assert value(colophon, "colophon_spool_bytes") > 0
+
+
+def test_what_a_stamp_leaves_out_is_shown():
+    document = json.loads(manifest("m1"))
+    document["pipeline"]["git_branch"] = "b" * 300
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory:
+        place(f"{directory}/long.json", json.dumps(document))
+        with Colophon(upstream.address, manifest_args=["--manifest", f"{directory}/long.json"], version=None) as colophon:
+            assert value(colophon, "colophon_manifest_fields_left_out", variant="default") == 1
+            assert colophon.ask("/v1/status")[1]["variants"][0]["left_out"] == ["pipeline_branch"]
 
 
 def test_labels_keep_what_manifests_call_themselves():

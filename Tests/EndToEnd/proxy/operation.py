@@ -495,6 +495,8 @@ def test_wrong_starts_say_what_to_do():
                 ([*good, "--stamp-version", "X-Data-Version"], 2, "x-data-version"),
                 ([*good, "--upstream", "a=127.0.0.1:1", "--upstream", "b=127.0.0.1:2"], 2, "--route-header"),
                 ([*good, "--route-default", "nobody"], 2, "--route-default"),
+                ([*good, "--logs-to", "file:/no/such/directory/out"], 1, "/no/such/directory"),
+                ([*good, "--logs-unix", "/no/such/directory/socket", "--logs-to", "file:SCRATCH/out"], 1, "/no/such/directory"),
                 ([*good, "--workers", "many"], 2, "--workers"), ([*good, "--verify", "maybe"], 2, "--verify")):
             message = start(*args, code=code)
             assert words in message, (args, message)
