@@ -71,6 +71,8 @@ package final class LineAttributor {
     let records: (any ExchangeRecords)?
     private let doubts: () -> Doubts
     private var doubtsNow = Doubts()
+    /// When it was last refreshed: the time of lines that have none.
+    private var now = Instant(microseconds: 0)
     private var revision: Int64 = -1
     private var stamps: [Digest: LineStamp] = [:]
     private var byName: [ByteKey: [LineStamp]] = [:]
@@ -371,8 +373,6 @@ package final class LineAttributor {
         }
         return Live(name, variant, stamp(indexed.manifest), interval, hasPrevious: first < interval.from)
     }
-
-    private var now = Instant(microseconds: 0)
 
     private func doubts(_ live: Live) -> [DoubtedTime] {
         guard let variant = live.variant, !doubtsNow.moved.isEmpty else { return live.interval.doubts }

@@ -266,7 +266,7 @@ final class ActivationLoader: @unchecked Sendable {
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
             let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
             // What is recorded is what the pointer names now, not what it named before the hashing.
-            if attempt < Self.mostAttempts, watches[index].hasChanged() {
+            if attempt < Self.mostAttempts, watches[index].hasMoved {
                 return load(index, cause: cause, attempt: attempt + 1)
             }
             let recorded = try record(index, file, cause: cause, actor: cause == .signal ? nil : state.path)

@@ -56,7 +56,10 @@ struct PointerWatch {
     private var readAgainAt: Instant?
     private static let coarsest: Int64 = 2_000_000
 
-    func hasChanged(now: Instant = Clock.now()) -> Bool { look() != seen || readAgainAt.map { now >= $0 } ?? false }
+    func hasChanged(now: Instant = Clock.now()) -> Bool { hasMoved || readAgainAt.map { now >= $0 } ?? false }
+
+    /// Whether it surely leads, or its file reads, other than before.
+    var hasMoved: Bool { look() != seen }
 
     /// What is there now is what will be loaded; called before it is read, so that no later change is missed.
     mutating func remember(now: Instant = Clock.now()) {

@@ -20,6 +20,8 @@ final class WorkerFleet: Sendable {
     private let reported: Mutex<[UpstreamState]>
     private let reportedLoss = Atomic<UInt64>(0)
     private let reportedShed = Atomic<UInt64>(0)
+    private let shedToldAgainAt = Atomic<Int64>(0)
+    private static let reminder: Int64 = 60_000_000
 
     /// The listeners of every worker. Closed, and socket files removed, when the fleet is gone.
     private final class Sockets: @unchecked Sendable {
@@ -208,7 +210,11 @@ final class WorkerFleet: Sendable {
                 ])
         }
         let shed = totals[.shedLines]
-        if shed > reportedShed.exchange(shed, ordering: .relaxed) {
+        let now = Clock.monotonic()
+        // While it lasts, a line a minute.
+        if shed > reportedShed.load(ordering: .relaxed), now >= shedToldAgainAt.load(ordering: .relaxed) {
+            reportedShed.store(shed, ordering: .relaxed)
+            shedToldAgainAt.store(now + Self.reminder, ordering: .relaxed)
             log.write(
                 .warn, "lines-shed",
                 [

@@ -308,7 +308,7 @@ class Soak:
             time.sleep(self.chance.random() * 0.7)
             self.disturb(colophon)
             assert colophon.process.poll() is None, "the sidecar has ended"
-            figures.append((time.monotonic() - begin, colophon.memory(), len(os.listdir(f"/proc/{colophon.process.pid}/fd"))))
+            figures.append((time.monotonic() - begin, colophon.memory(), self.own_descriptors(colophon)))
         # Everybody is well again, and all that waits is delivered, while the load goes on.
         wait_until(lambda: metrics(colophon)[("colophon_delivery_up", ())] == 1, "the broker")
         self.check_figures(colophon, figures)
@@ -323,18 +323,28 @@ class Soak:
         assert sum(asker.cut for asker in self.askers) == cut, "the drain has cut somebody off"
         self.nuisances = nuisance.done
 
+    @staticmethod
+    def own_descriptors(colophon):
+        """Those that are neither a client's nor an upstream's connection."""
+        connections = total(metrics(colophon), "colophon_connections")
+        return len(os.listdir(f"/proc/{colophon.process.pid}/fd")) - connections
+
     def check_figures(self, colophon, figures):
         self.memory = max(f[1] for f in figures) >> 10
         assert self.memory <= 96, f"{self.memory} MiB"
+        quarter = max(1, len(figures) // 4)
+        early, late = figures[quarter:2 * quarter], figures[-quarter:]
+        # Connections come and go between two looks: the least of each quarter is what there is at rest.
+        before, after = min(f[2] for f in early), min(f[2] for f in late)
+        assert after <= before + 6, f"descriptors: {before} in the second quarter, never below {after} in the last"
         # A client of Kafka takes its room with the first outage, and keeps it: a short run says nothing of growth.
         if SECONDS < 120:
             return
-        # What grows slowly and for ever has grown for a quarter of the time in between.
-        quarter = max(1, len(figures) // 4)
-        early, late = figures[quarter:2 * quarter], figures[-quarter:]
-        for index, name, slack in ((1, "KiB of memory", 8 << 10), (2, "descriptors", 40)):
-            before, after = max(f[index] for f in early), min(f[index] for f in late)
-            assert after <= before + slack, f"{name}: {before} in the second quarter, never below {after} in the last"
+        before, after = max(f[1] for f in early), min(f[1] for f in late)
+        assert after <= before + (8 << 10), f"KiB of memory: {before} in the second quarter, never below {after} in the last"
+        # What grows slowly and for ever has grown for all of the time in between.
+        before, after = min(f[1] for f in early), min(f[1] for f in late)
+        assert after <= before + (8 << 10), f"KiB of memory: at rest {before} in the second quarter, {after} in the last"
 
     def check_counters(self, colophon):
         """Bounds that hold while requests go on: the counters before, what clients have, the counters after."""
