@@ -59,6 +59,8 @@ package final class StandardInput: LineSource {
         if !isFull { finish(intake) }
     }
 
+    /// Whoever writes on and on is not waited for: a pipe has no more than a MiB, of which so much is read at once.
+    private static let mostInPipe = 32
     private static let sizes = [64 << 10, 16 << 10, 4 << 10, 1 << 10, 256, 64]
     /// Shorter ones than these, all at once, may pass the bound of the spool by a little.
     private static let shortLine = 16
@@ -69,9 +71,17 @@ package final class StandardInput: LineSource {
         cutter.finish { piece, line in intake.take(piece, line, from: self) }
     }
 
-    /// What was read is not forgotten, even when it has no line end; who reads on begins with a whole line, if that can be.
+    /// What was written is not forgotten, even when it has no line end; who reads on begins with a whole line, if that can be.
     package func stop(_ intake: LineIntake) {
         guard !isAtEnd else { return }
+        // What whoever writes has got rid of is in the pipe: it is taken, as far as there is room for it.
+        var left = Self.mostInPipe
+        while left > 0, !hasEnded, Readiness.isReadable(number) {
+            pull(intake)
+            if isFull { break }
+            left -= 1
+        }
+        if isAtEnd { return }
         if !hasEnded, cutter.carriedCount > 0 {
             intake.refresh()
             Pipes.readLineEnd(number, limit: lineLimit).withUnsafeBytes { bytes in

@@ -95,18 +95,26 @@ extension Worker where Net: ~Copyable {
         guard let note = client.pointee.note, let making = notes.making else { return }
         var isText = false
         var isCoded = false
+        var said = UnsafeRawBufferPointer(start: nil, count: 0)
+        var timesSaid = 0
         for index in 0..<fields.count {
             let value = UnsafeRawBufferPointer(
                 start: head + Int(fields[index].value.start), count: fields[index].value.count)
             switch fields[index].name {
             case .lineVariant: note.pointee.variantCount = keep(value, note, ExchangeNotes.variantOffset)
+            case .answeredBy:
+                said = value
+                timesSaid &+= 1
             case .lineBucket: note.pointee.bucketCount = keep(value, note, ExchangeNotes.bucketOffset)
             case .contentType: isText = Self.isShown(value)
             case .contentEncoding: isCoded = true
             default: break
             }
         }
-        if note.pointee.variantCount == 0, settings.variants.count > 1 {
+        if note.pointee.variantCount == 0, case .variantHeader = settings.attribution {
+            // Which variant has answered only the response says, of a name that is known or not; said twice, it says nothing.
+            if timesSaid == 1 { note.pointee.variantCount = keep(said, note, ExchangeNotes.variantOffset) }
+        } else if note.pointee.variantCount == 0, settings.variants.count > 1 {
             let name = settings.variants[Int(client.pointee.variant)].name
             _ = name.utf8.withContiguousStorageIfAvailable { bytes in
                 note.pointee.variantCount = keep(UnsafeRawBufferPointer(bytes), note, ExchangeNotes.variantOffset)

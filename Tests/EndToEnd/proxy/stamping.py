@@ -189,5 +189,33 @@ def test_other_addresses():
             assert field(upstream.heads[0], "X-Forwarded-For") == ["unknown"]
 
 
+def test_a_line_names_the_variant_that_has_answered():
+    """Where the response says so, the variant that the request was sent to is nobody's."""
+    def behave(connection, head, rest):
+        said = re.search(r"(?m)^X-Say: (.*)$", head.replace("\r\n", "\n"))
+        return ok(connection, head, rest, fields="".join(f"{field}\r\n" for field in said[1].split("|")) if said else "")
+
+    def line(colophon, out, number, said):
+        colophon.get(f"/recommend/{number}", f"X-Say: {said}\r\n" if said else "")
+        found = wait_until(lambda: next((row for row in out.read_text().splitlines() if f"/recommend/{number}," in row), None), "the line")
+        return re.findall("variant=([^,]*)", found), re.findall("model_version=([^,]*)", found)
+
+    with tempfile.TemporaryDirectory(prefix="colophon-e2e-") as directory, Upstream(behave) as upstream:
+        for name in ("als", "popgen"):
+            place(f"{directory}/{name}.json", manifest(f"{name}-1"))
+        arms = [word for name in ("als", "popgen") for word in ("--manifest", f"{name}={directory}/{name}.json")]
+        for header in ("X-Model-Variant", "X-Other"):
+            out = Path(directory, f"out-{header}")
+            with Colophon(upstream.address, "--attribution-from", "variant-header:X-Model-Variant", "--logs-to", f"file:{out}",
+                          "--recommendation-variant-header", header, manifest_args=arms) as colophon:
+                assert line(colophon, out, 1, "X-Model-Variant: als") == (["als"], ["als-1"])
+                assert line(colophon, out, 2, "X-Model-Variant: popgen") == (["popgen"], ["popgen-1"])
+                assert line(colophon, out, 3, "X-Model-Variant: nonsense") == (["nonsense"], [])
+                assert line(colophon, out, 4, "") == ([], [])
+                assert line(colophon, out, 5, "X-Model-Variant: als|X-Model-Variant: popgen") == ([], [])
+                if header == "X-Other":
+                    assert line(colophon, out, 6, "X-Model-Variant: popgen|X-Other: blue") == (["blue"], ["popgen-1"])
+
+
 if __name__ == "__main__":
     run(globals())
