@@ -26,8 +26,10 @@ package final class ExchangeRecorder: Sendable {
 
     package func run() {
         var told: String?
-        while !isEnding.load(ordering: .acquiring) {
+        while true {
             bell.wake.clear()
+            // After the clearing: what told of the end may be what was cleared.
+            if isEnding.load(ordering: .acquiring) { break }
             if memory.drain() {
                 tellProblem(&told)
                 // While there are some, others are looked for without being told.
