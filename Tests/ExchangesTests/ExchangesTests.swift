@@ -1,5 +1,6 @@
 import Provenance
 import Runtime
+import Synchronization
 import TestSupport
 import Testing
 
@@ -42,6 +43,40 @@ struct ExchangesTests {
 
     private static let first = "51ac0912ffee"
     private static let second = "00000000000a"
+
+    @Test("a recorder ends whenever it is told to, also while it asks whether it is")
+    func ends() throws {
+        let patience: Int64 = 10_000_000
+        var chance = Chance(seed: Seeds.some(1)[0])
+        for _ in 0..<10_000 {
+            let bell = try Bell()
+            let ring = try HandoverRing(capacity: 1 << 12)
+            let memory = ExchangeMemory([ring], names: ["default"], index: nil, seed: 7)
+            let recorder = ExchangeRecorder(memory, bell) { _ in }
+            let ended = Ended()
+            let thread = try Threads.start("recorder") {
+                ended.hasBegun.store(true, ordering: .releasing)
+                recorder.run()
+                ended.flag.store(true, ordering: .releasing)
+            }
+            while !ended.hasBegun.load(ordering: .acquiring) {}
+            // The word is to come at every point of its first turn.
+            for _ in 0..<chance.draw(100) { _ = ended.hasBegun.load(ordering: .acquiring) }
+            recorder.stop()
+            let deadline = Clock.monotonic() + patience
+            while !ended.flag.load(ordering: .acquiring), Clock.monotonic() < deadline {}
+            let isInTime = ended.flag.load(ordering: .acquiring)
+            // Whoever missed the word hears it now, so that the test ends in any case.
+            bell.wake.signal()
+            thread.join()
+            try #require(isInTime, "it was told to end, and waits")
+        }
+    }
+
+    private final class Ended: Sendable {
+        let hasBegun = Atomic<Bool>(false)
+        let flag = Atomic<Bool>(false)
+    }
 
     @Test("an id leads to what its response was stamped with, as surely as that was")
     func remembers() throws {
