@@ -4,14 +4,14 @@ import Runtime
 /// Which files there are to be followed: those that globs match, and those that were followed before, under whatever name they have now.
 extension FileSource {
     func scan(_ intake: LineIntake) {
-        for directory in Set(globs.map(Globs.directory)) {
-            watch?.addWithWrites(directory)
-            look(at: directory)
-        }
+        for glob in globs { watch?.addWithWrites(Globs.directory(of: glob)) }
         var seen: Set<FileStatus.Identity> = []
         isCrowded = false
         for glob in globs {
             let paths = disk.paths(glob)
+            let directory = Globs.directory(of: glob)
+            // Where something is found there is a directory; only else is it looked into.
+            noteDirectory(directory, isThere: !paths.isEmpty || disk.paths(in: directory) != nil)
             if !paths.contains(where: { disk.state(of: $0) != nil }), unmatchedGlobs.insert(glob).inserted {
                 complainOfNoFile(glob)
             }
@@ -45,10 +45,12 @@ extension FileSource {
     }
 
     /// Files in a directory that goes away are read on as long as they are open here; what is written elsewhere meanwhile is not seen.
-    private func look(at directory: String) {
-        guard disk.paths(in: directory) != nil else {
-            guard directories.remove(directory) != nil else { return }
-            goneDirectories.insert(directory)
+    private func noteDirectory(_ directory: String, isThere: Bool) {
+        let wasThere = directories[directory]
+        guard isThere || wasThere != nil, wasThere != isThere else { return }
+        directories[directory] = isThere
+        switch (wasThere, isThere) {
+        case (true, false):
             problems[.directoryGone, default: 0] += 1
             news.append(
                 LineNews(
@@ -57,10 +59,9 @@ extension FileSource {
                         ("directory", .string(directory)),
                         ("advice", .string("its files are followed again when it is back: see that its disk is there")),
                     ]))
-            return
+        case (false, true): news.append(LineNews(.info, "directory-back", [("directory", .string(directory))]))
+        default: break
         }
-        guard directories.insert(directory).inserted, goneDirectories.remove(directory) != nil else { return }
-        news.append(LineNews(.info, "directory-back", [("directory", .string(directory))]))
     }
 
     private func complainOfNoFile(_ glob: String) {

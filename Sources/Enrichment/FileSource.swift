@@ -52,9 +52,8 @@ package final class FileSource: LineSource {
     package private(set) var bytesRemoved: Int64 = 0
     /// What kept files from being followed as they should be.
     var problems: [FileProblem: Int] = [:]
-    /// Where globs look, as long as it is there, and where it has gone.
-    var directories: Set<String> = []
-    var goneDirectories: Set<String> = []
+    /// Where globs look, once it was there, and whether it is now.
+    var directories: [String: Bool] = [:]
     package private(set) var truncations: UInt64 = 0
     package internal(set) var rotations: UInt64 = 0
     /// Ends where the files end now, rather than following them.

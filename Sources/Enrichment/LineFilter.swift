@@ -48,19 +48,12 @@ package struct LineFilter: ~Copyable {
             progress(count)
         }
         if cutter.carriedCount > 0 {
-            let rest = Pipes.readLineEnd(input, limit: Self.chunk)
-            try take(rest)
+            // What was read in part is written whole, if that can be.
+            let count = Pipes.readLineEnd(input, into: buffer)
+            try take(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
         try finish()
         return false
-    }
-
-    /// What was read in part is written whole, if that can be.
-    private mutating func take(_ bytes: [UInt8]) throws(SystemError) {
-        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, bytes.count), alignment: 1)
-        defer { copy.deallocate() }
-        copy.copyBytes(from: bytes)
-        try take(UnsafeRawBufferPointer(rebasing: copy[..<bytes.count]))
     }
 
     package mutating func take(_ bytes: UnsafeRawBufferPointer) throws(SystemError) {

@@ -4,7 +4,6 @@ import Runtime
 /// Lines from a descriptor that is read once: standard input.
 package final class StandardInput: LineSource {
     private let number: Int32
-    private let lineLimit: Int
     private var cutter: LineCutter
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
     private var hasEnded = false
@@ -18,7 +17,6 @@ package final class StandardInput: LineSource {
 
     package init(_ number: Int32, lineLimit: Int) {
         self.number = number
-        self.lineLimit = lineLimit
         cutter = LineCutter(limit: lineLimit)
         Pipes.widen(number)
     }
@@ -84,8 +82,9 @@ package final class StandardInput: LineSource {
         if isAtEnd { return }
         if !hasEnded, cutter.carriedCount > 0 {
             intake.refresh()
-            Pipes.readLineEnd(number, limit: lineLimit).withUnsafeBytes { bytes in
-                cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
+            let count = Pipes.readLineEnd(number, into: buffer)
+            cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
+                intake.take(piece, line, from: self)
             }
         }
         finish(intake)

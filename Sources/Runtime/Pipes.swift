@@ -22,15 +22,14 @@ package enum Pipes {
         }
     }
 
-    /// Reads up to the end of the line at hand, as far as that is there, and at most `limit` bytes: nothing of the next line.
-    package static func readLineEnd(_ number: Int32, limit: Int) -> [UInt8] {
-        var bytes: [UInt8] = []
-        var byte: UInt8 = 0
-        while bytes.count < limit, bytes.last != 0x0A, Readiness.isReadable(number) {
-            guard retrying({ Glibc.read(number, &byte, 1) }) == 1 else { break }
-            bytes.append(byte)
+    /// Reads up to the end of the line at hand, as far as that is there and fits: nothing of the next line. How many bytes that were.
+    package static func readLineEnd(_ number: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int {
+        var count = 0
+        while count < buffer.count, count == 0 || buffer[count - 1] != 0x0A, Readiness.isReadable(number) {
+            guard retrying({ Glibc.read(number, buffer.baseAddress.map { $0 + count }, 1) }) == 1 else { break }
+            count += 1
         }
-        return bytes
+        return count
     }
 
     /// Writes all of it, waiting for as long as it takes.

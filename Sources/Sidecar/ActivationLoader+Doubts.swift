@@ -26,13 +26,7 @@ extension ActivationLoader {
     func look(_ index: Int) -> Bool {
         let now = Clock.now()
         let hasChanged = watches[index].hasChanged()
-        if states[index].isCurrent, now < lookedAt[index] {
-            // The time from now on came once before: who reads a line of it does not know of which.
-            var repeated = Doubt(since: now)
-            repeated.until = lookedAt[index]
-            repeated.reason = "the clock was set back"
-            shared.withLock { $0[index].keep(repeated) }
-        }
+        if now < lookedAt[index] { shared.withLock { $0[index].noteSetBack(from: lookedAt[index], to: now) } }
         if !hasChanged, states[index].isCurrent { lookedAt[index] = now }
         return hasChanged
     }

@@ -51,6 +51,15 @@ extension ActivationLoader {
             keep(ended)
         }
 
+        /// The clock was set back: the time from `now` on came once before, and who reads a line of it does not know of which.
+        mutating func noteSetBack(from before: Instant, to now: Instant) {
+            guard isCurrent else { return }
+            var repeated = Doubt(since: now)
+            repeated.until = before
+            repeated.reason = "the clock was set back"
+            keep(repeated)
+        }
+
         /// Until it is written; of many, the oldest are joined.
         mutating func keep(_ doubt: Doubt) {
             unwrittenDoubts.append(doubt)

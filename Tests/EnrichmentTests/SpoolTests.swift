@@ -52,6 +52,14 @@ struct SpoolTests {
         #expect(isSynced)
     }
 
+    /// Each line synced by itself, so that they are in many segments.
+    static func fill(_ spool: inout Spool<SimulatedDisk>, lines: Int, _ memory: UnsafeMutableRawBufferPointer) {
+        for number in 0..<lines {
+            spool.append(record("line \(number)", source: spool.definitions.source([1]), in: memory))
+            sync(&spool)
+        }
+    }
+
     static func withMemory<Result>(_ body: (UnsafeMutableRawBufferPointer) throws -> Result) rethrows -> Result {
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
         defer { memory.deallocate() }
@@ -111,10 +119,7 @@ struct SpoolTests {
         let disk = SimulatedDisk(seed: 3)
         try Self.withMemory { memory in
             var spool = try Self.open(disk)
-            for number in 0..<60 {
-                spool.append(Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
-                Self.sync(&spool)
-            }
+            Self.fill(&spool, lines: 60, memory)
             let segments = try disk.names().filter { $0.hasSuffix(".segment") }
             #expect(segments.count >= 3)
             disk.damage(segments[0], at: 700)
@@ -186,10 +191,7 @@ struct SpoolTests {
         let disk = SimulatedDisk(seed: 6)
         try Self.withMemory { memory in
             var spool = try Self.open(disk)
-            for number in 0..<120 {
-                spool.append(Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
-                Self.sync(&spool)
-            }
+            Self.fill(&spool, lines: 120, memory)
         }
         let names = try disk.names().filter { $0.hasSuffix(".segment") }.sorted()
         try #require(names.count > 4)

@@ -16,6 +16,20 @@ struct JSONParserTests {
         }
     }
 
+    @Test("of the bytes in a string each is looked at, wherever it stands")
+    func looksAtEveryByte() {
+        for byte in UInt8.min...UInt8.max {
+            let isPlain = byte >= 0x20 && byte < 0x80 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
+            for place in 0...40 {
+                var bytes = [UInt8](repeating: UInt8(ascii: "a"), count: 41)
+                bytes[place] = byte
+                bytes = [UInt8(ascii: "\"")] + bytes + [UInt8(ascii: "\"")]
+                let isTaken = (try? JSONSyntax.check(bytes.span)) != nil
+                #expect(isTaken == isPlain, "the byte \(byte) at \(place)")
+            }
+        }
+    }
+
     @Test("white space is allowed around every token, and nothing else is")
     func allowsWhiteSpace() throws {
         let value = try JSONParser.parse(" \t\r\n{ \"a\" : [ 1 , 2 ] , \"b\" : { } } \n")

@@ -171,6 +171,15 @@ struct TraceTests {
             ("01JNGZ7R2M3N4P5Q6R7S8T9V0W", "was not minted with a manifest"),
             ("01JNGZ7R2M3N4P5Q6R7S8T9V0W-0123456789ab", "begins with 0123456789ab"),
             ("pipeline_branch=main", "a branch alone is not in"),
+            // An id that was minted names a manifest, known or not: then time is no better.
+            (
+                "time=2025-03-04T18:05:00Z variant=als_model request_id=01JNGZ7R2M3N4P5Q6R7S8T9V0W-0123456789ab",
+                "begins with 0123456789ab"
+            ),
+            (
+                "2025-03-04T18:05:00Z recommendation request done, request_id=01JNGZ7R2M3N4P5Q6R7S8T9V0W-0123456789ab",
+                "stands where anybody may have written it"
+            ),
             (
                 "2025-03-04T17:59:00Z,1,recommendation request /r/1, status 200, variant=als_model, result: a, 1 ms",
                 "no activation of the variant als_model at 2025-03-04T17:59:00Z"
@@ -185,6 +194,17 @@ struct TraceTests {
             #expect(rows.count == 1 && rows[0].text("status") == "unknown", "\(input)")
             #expect(rows[0].text("reason").contains(reason), "\(input): \(rows[0].text("reason"))")
         }
+    }
+
+    @Test("a stamp that stands where anybody may have written it counts as far as variant and time say the same")
+    func distrustsStampsWithoutDuration() throws {
+        let cut = "2025-03-04T18:05:00Z,1,recommendation request /r/1, status 200, variant=als_model, result: a"
+        func stamped(_ manifest: Manifest) -> String {
+            "\(cut), model_version=\(manifest.version), manifest_sha256=\(manifest.digest)"
+        }
+        #expect(try fixture.answer(stamped(one)) == "found | inferred | variant and time | als-1")
+        let forged = try #require(try fixture.json(stamped(fixture.manifests[1])).first)
+        #expect(forged.text("status") == "unknown" && forged.text("reason").contains("do not bear it out"))
     }
 
     @Test("fields that contradict one another are unknown, whichever of them is wrong")
