@@ -78,11 +78,14 @@ def filters(scratch, manifest):
     enrich = pinned(colophon, "enrich", "--manifest", manifest)
     mawk = pinned("mawk", f'{{print $0 "{SUFFIX}"}}')
     sed = pinned("sed", f"s/$/{SUFFIX}/")
+    subprocess.run(["gcc", "-O2", "-o", f"{scratch}/suffix", f"{HERE}/peers/suffix.c"], check=True)
+    least = pinned(f"{scratch}/suffix", SUFFIX)
     print(f"recommendation lines, {LINES:,} of {size // LINES} bytes, into a file in memory")
     into = measure.compare({
         "colophon enrich": lambda: into_file(enrich, source, target),
         "mawk, a constant suffix": lambda: into_file(mawk, source, target),
-        "sed, a constant suffix": lambda: into_file(sed, source, target)})
+        "sed, a constant suffix": lambda: into_file(sed, source, target),
+        "C, a constant suffix": lambda: into_file(least, source, target)})
     best = min(into["mawk, a constant suffix"], into["sed, a constant suffix"])
     measure.bar("speed beside the faster of mawk and sed, into a file", best / into["colophon enrich"], 1.5, at_most=False)
     print("the same, to nobody")
@@ -91,7 +94,7 @@ def filters(scratch, manifest):
     print("the same, into a pipe")
     pipe = measure.compare({
         "colophon enrich": lambda: into_pipe(enrich, source), "cat": lambda: into_pipe(pinned("cat"), source),
-        "mawk": lambda: into_pipe(mawk, source), "sed": lambda: into_pipe(sed, source)})
+        "mawk": lambda: into_pipe(mawk, source), "sed": lambda: into_pipe(sed, source), "C": lambda: into_pipe(least, source)})
     measure.bar("speed beside the faster of mawk and sed, into a pipe", min(pipe["mawk"], pipe["sed"]) / pipe["colophon enrich"], 1.5,
                 at_most=False)
     measure.bar("speed beside cat, into a pipe", pipe["cat"] / pipe["colophon enrich"], 0.5, at_most=False)
