@@ -18,7 +18,7 @@ struct EnrichingTests {
     func filters() {
         let result = Program.runScript("lines/pipe.py")
         #expect(result.status == 0, "\(result.output)\(result.errors)")
-        #expect(result.output.split(separator: "\n").count >= 8)
+        #expect(Program.passed(result) == Program.testCount(of: "lines/pipe.py"))
     }
 
     private static let absence: Comment = "no Kafka is found (COLOPHON_TEST_KAFKA, KAFKA_HOME, ../shared/kafka)"
@@ -46,7 +46,8 @@ struct EnrichingTests {
         let result = Program.runScript("lines/\(script).py")
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         // A script that runs nothing would also end well.
-        #expect(result.output.split(separator: "\n").count >= 6)
+        // Some run against the broker in the box, too.
+        #expect(Program.passed(result) >= Program.testCount(of: "lines/\(script).py"))
     }
 
     @Test(

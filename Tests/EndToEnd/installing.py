@@ -172,7 +172,7 @@ def test_the_units_filter_lets_everything_through_that_is_called():
                 ["strace", "-f", "-qq", "-o", str(calls), BINARY, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
                  "--upstream", upstream.address, "--manifest", str(here / "m.json"), "--data-dir", str(here / "data"), "--log-format", "json",
                  "--kafka-brokers", "127.0.0.1:1", "--logs-unix", f"datagram:{here}/lines", "--recommendation-line", "true",
-                 "--exchanges-bytes", "32MiB", "--log-access", str(here / "access"), "--timeouts-drain", "5s"], stderr=errors, stdin=subprocess.DEVNULL)
+                 "--exchanges-bytes", "32MiB", "--log-access", str(here / "access")], stderr=errors, stdin=subprocess.DEVNULL)
         try:
             def started():
                 assert process.poll() is None, (here / "errors").read_text()

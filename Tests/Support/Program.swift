@@ -43,6 +43,18 @@ package struct Program: Sendable {
         return run(wrapper + python + [root + "/Tests/EndToEnd/" + name, colophonPath] + arguments)
     }
 
+    /// How many tests stand in a script below `Tests/EndToEnd`: it says "ok" of each of them, or has not run them all.
+    package static func testCount(of script: String) -> Int {
+        (Scratch.text(of: root + "/Tests/EndToEnd/" + script) ?? "").split(separator: "\n").count {
+            $0.hasPrefix("def test_")
+        }
+    }
+
+    /// How many tests a script says that it has run.
+    package static func passed(_ result: Result) -> Int {
+        result.output.split(separator: "\n").count { $0.hasPrefix("ok test_") }
+    }
+
     /// Starts a program whose input and outputs are files.
     package static func start(
         _ arguments: [String], input: String = "/dev/null", output: String, errors: String,

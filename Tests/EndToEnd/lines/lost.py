@@ -20,10 +20,6 @@ def metric(colophon, name, reason=None):
         return sum(s.value for f in families for s in f.samples if s.name == name and s.labels.get("reason") == reason)
 
 
-def lag(colophon):
-    return metric(colophon, "colophon_lag_bytes")
-
-
 def post(colophon, lines):
     body = "".join(text + "\n" for text in lines).encode()
     request = urllib.request.Request(f"http://{colophon.admin}/v1/logs", data=body, headers={"Content-Type": "application/x-ndjson"})
@@ -70,6 +66,8 @@ def test_what_the_proxy_sheds_is_counted_and_responses_do_not_wait(kafka):
             kafka.act("resume")
             wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["waiting"] == 0, "everything to be delivered")
             shed = metric(colophon, LOST, "no_room_for_exchange")
+            # Those with which the spool was found full.
+            assert metric(colophon, "colophon_posted_bodies_refused_total") == 2
             records = kafka.read(topic, posted + asked - shed)
             assert len(records) == posted + asked - shed, (len(records), posted, asked, shed)
 
@@ -135,7 +133,8 @@ def test_bytes_that_were_truncated_unread_are_counted_to_the_last(kafka):
             def is_seen():
                 lines = colophon.ask("/v1/status")[1]["lines"]
                 position = next(f["position"] for f in lines["files"] if f["file"] == str(log))
-                return position < log.stat().st_size == position + lag(colophon) - lines["spool_bytes"]
+                behind = next(s["behind_bytes"] for s in lines["sources"] if s["source"] == "file")
+                return position < log.stat().st_size == position + behind
             wait_until(is_seen, "all of it to be seen")
             os.truncate(log, 0)
             event = colophon.event("bytes-lost")
@@ -149,6 +148,49 @@ def test_bytes_that_were_truncated_unread_are_counted_to_the_last(kafka):
             assert 50_000 in arrived
             # What has not arrived is what was counted.
             assert event["bytes"] == sum(size for n, size in written.items() if n not in arrived), (event, len(arrived))
+
+
+def test_what_happens_to_files_and_directories_is_counted_and_told_of(kafka):
+    topic = kafka.create()
+
+    def problems(colophon):
+        return {reason: count for reason in ("no_match", "directory_gone", "gone", "checkpoint_set_aside", "unreadable", "too_many")
+                if (count := metric(colophon, "colophon_file_problems_total", reason))}
+
+    with Upstream(ok) as upstream, Place() as at:
+        logs = at.path / "logs"
+        logs.mkdir()
+
+        def serving():
+            return Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--logs-files", str(logs / "*.log"),
+                            directory=str(at.path / "state"), version="m1")
+        (at.path / "state").mkdir()
+        with serving() as colophon:
+            colophon.event("no-file")
+            (logs / "app.log").write_text(line(0) + "\n")
+            kafka.read(topic, 1)
+            logs.rename(at.path / "elsewhere")
+            assert colophon.event("directory-gone")["directory"].rstrip("/") == str(logs)
+            (at.path / "elsewhere").rename(logs)
+            colophon.event("directory-back")
+            with open(logs / "app.log", "a") as out:
+                out.write(line(1) + "\n")
+            kafka.read(topic, 2)
+            assert problems(colophon) == {"no_match": 1, "directory_gone": 1}
+            # Nothing was rotated, and nothing removed.
+            assert metric(colophon, "colophon_file_rotations_total") == 0
+            (logs / "other.log").write_text(line(2) + "\n")
+            kafka.read(topic, 3)
+            wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["waiting"] == 0, "everything to be delivered")
+        checkpoints = at.path / "state" / "data" / "instances" / "default" / "checkpoints"
+        [spoilt] = [path for path in checkpoints.iterdir() if b"app.log" in path.read_bytes()]
+        spoilt.write_bytes(b"rubbish")
+        (logs / "other.log").unlink()
+        with serving() as colophon:
+            assert "new origins" in colophon.event("checkpoint-set-aside")["effect"]
+            assert colophon.event("file-gone")["file"].endswith("other.log")
+            assert problems(colophon) == {"checkpoint_set_aside": 1, "gone": 1}
+            assert check_all(kafka.read(topic, 5), range(3)) == 0
 
 
 def test_more_files_than_can_be_followed_wait_and_are_told_of(kafka):

@@ -120,6 +120,33 @@ def test_after_a_gap_responses_settle_as_after_an_activation():
             wait_until(lambda: colophon.get("/").one("X-Model-Attribution") == "mixed", "it to settle")
 
 
+def test_after_a_gap_under_an_order_nothing_is_claimed_until_somebody_confirms_it():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            def order():
+                request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", b'{"manifest":"m2","settled":true}',
+                                                 {"Content-Type": "application/json"})
+                assert urllib.request.urlopen(request, timeout=PATIENCE).status == 200
+            place(colophon.pointer, manifest("m2"))
+            wait_until(lambda: variant(colophon)["model_version"] == "m2", "the second")
+            place(colophon.pointer, manifest("m1"))
+            wait_until(lambda: variant(colophon)["model_version"] == "m1", "the first again")
+            order()
+            colophon.get("/").assert_stamped("m2")
+            colophon.process.send_signal(signal.SIGSTOP)
+            place(colophon.pointer, manifest("m3"))
+            later(1.2)
+            meanwhile = time.time()
+            place(colophon.pointer, manifest("m1"))
+            colophon.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: not variant(colophon)["current"], "the doubt")
+            assert colophon.get("/").one("X-Model-Attribution") == "unknown"
+            order()
+            colophon.get("/").assert_stamped("m2")
+            wait_until(lambda: doubts(colophon)[-1][2], "its end")
+            assert enriched(colophon, meanwhile) == [("m2", "unknown")], doubts(colophon)
+
+
 def test_a_confirmation_ends_the_doubts_of_sidecars_that_are_gone():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at) as colophon:
