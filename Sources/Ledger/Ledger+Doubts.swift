@@ -17,11 +17,11 @@ extension Ledger {
     private func writeSafely(_ waits: Bool, _ body: () throws(LedgerError) -> Void) throws(LedgerError) {
         try sqlite { () throws(SQLiteError) in
             try database.execute(
-                "PRAGMA synchronous = FULL; PRAGMA busy_timeout = \(waits ? Self.busyTimeoutMilliseconds : 50)")
+                "PRAGMA synchronous = FULL; PRAGMA busy_timeout = \(waits ? patience : 50)")
         }
         defer {
             try? database.execute(
-                "PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = \(Self.busyTimeoutMilliseconds)")
+                "PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = \(patience)")
         }
         try write(body)
     }
@@ -59,7 +59,7 @@ extension Ledger {
         try doubts(.openDoubt) { statement throws(SQLiteError) in try statement.bind(1, variant) }.first
     }
 
-    /// What was doubted of `variant` at any time from `from` until `until`.
+    /// What was doubted of `variant` at any time from `from` until `until`; of what is live, also that nobody looks any more.
     package func doubts(of variant: String, from: Instant, until: Instant?) throws(LedgerError) -> [DoubtedTime] {
         var found = try doubts(.doubtsWithin) { statement throws(SQLiteError) in
             try statement.bind(1, variant)
@@ -72,6 +72,7 @@ extension Ledger {
         if ended.count > Self.mostDoubts, let first = ended.min(by: { $0.until ?? from < $1.until ?? from }) {
             found.append(DoubtedTime(from: from, until: first.until, reason: first.reason))
         }
+        if until == nil, let unwatched = unwatched(variant, since: from) { found.append(unwatched) }
         return found
     }
 

@@ -20,9 +20,21 @@ package final class Ledger {
     private var statements: [Query: Statement] = [:]
     /// The statement that is run most often, at hand without a look-up.
     var digestRange: Statement?
+    /// The variants whose pointers this process watches by itself: it knows more of them than notes say.
+    package var watchedHere: [String] = []
+    var watching: [ByteKey: Watching] = [:]
+    var watchChanges: Int64 = 0
 
     /// How long one process waits for another that writes.
     static let busyTimeoutMilliseconds: Int32 = 15_000
+    /// How long this one does.
+    package private(set) var patience = busyTimeoutMilliseconds
+
+    /// Whoever has something to do meanwhile waits a little, and tries again.
+    package func wait(milliseconds: Int32 = busyTimeoutMilliseconds) throws(LedgerError) {
+        patience = milliseconds
+        try sqlite { () throws(SQLiteError) in try database.execute("PRAGMA busy_timeout = \(milliseconds)") }
+    }
 
     package static let fileName = "ledger.sqlite"
 

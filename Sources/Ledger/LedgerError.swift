@@ -17,6 +17,11 @@ package enum LedgerError: Error, Sendable, CustomStringConvertible {
     case system(SystemError)
     case damagedRecord(id: Int64, path: String)
 
+    /// Whether another process is writing, so that it may work in a moment.
+    package var isBusy: Bool {
+        if case .sqlite(let error, _) = self { error.kind == .busy } else { false }
+    }
+
     package var description: String {
         switch self {
         case .missing(let path):

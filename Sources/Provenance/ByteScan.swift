@@ -39,21 +39,41 @@ package enum ByteScan {
     /// a byte beyond ASCII; the end of the range when nothing does.
     @inline(__always)
     static func firstSpecial(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        first(bytes, range) { text in
+            // Counted from the space on, control characters come after ASCII, as what is beyond it does.
+            ((text &- SIMD16<UInt8>(repeating: 0x20)) .> SIMD16<UInt8>(repeating: 0x5F))
+                .| (text .== SIMD16<UInt8>(repeating: 0x22)) .| (text .== SIMD16<UInt8>(repeating: 0x5C))
+        } orOne: {
+            $0 < 0x20 || $0 >= 0x80 || $0 == 0x22 || $0 == 0x5C
+        }
+    }
+
+    /// Where something first stands in `range` that is no printed character of ASCII; the end of the range when nothing does.
+    @inlinable @inline(__always)
+    package static func firstUnprinted(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+        first(bytes, range) { text in
+            (text &- SIMD16<UInt8>(repeating: 0x20)) .> SIMD16<UInt8>(repeating: 0x5E)
+        } orOne: {
+            $0 < 0x20 || $0 > 0x7E
+        }
+    }
+
+    /// Where a byte first stands in `range` that is wanted, looked for sixteen at a time, and one by one at the end.
+    @inlinable @inline(__always)
+    static func first(
+        _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>,
+        where wanted: (SIMD16<UInt8>) -> SIMDMask<SIMD16<Int8>>, orOne isWanted: (UInt8) -> Bool
+    ) -> Int {
         var index = range.lowerBound
         while index &+ 16 <= range.upperBound {
             let text = bytes.loadUnaligned(fromByteOffset: index, as: SIMD16<UInt8>.self)
-            // Counted from the space on, control characters come after ASCII, as what is beyond it does.
-            let special =
-                ((text &- SIMD16<UInt8>(repeating: 0x20)) .> SIMD16<UInt8>(repeating: 0x5F))
-                .| (text .== SIMD16<UInt8>(repeating: 0x22)) .| (text .== SIMD16<UInt8>(repeating: 0x5C))
-            let found = unsafeBitCast(special, to: SIMD2<UInt64>.self)
+            let found = unsafeBitCast(wanted(text), to: SIMD2<UInt64>.self)
             if found[0] != 0 { return index &+ found[0].trailingZeroBitCount >> 3 }
             if found[1] != 0 { return index &+ 8 &+ found[1].trailingZeroBitCount >> 3 }
             index &+= 16
         }
         while index < range.upperBound {
-            let byte = bytes[index]
-            if byte < 0x20 || byte >= 0x80 || byte == 0x22 || byte == 0x5C { return index }
+            if isWanted(bytes[index]) { return index }
             index &+= 1
         }
         return range.upperBound

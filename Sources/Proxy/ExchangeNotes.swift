@@ -18,8 +18,13 @@ struct ExchangeNote {
 
 /// Blocks for the notes of exchanges, used again and again; and where their lines go.
 struct ExchangeNotes: ~Copyable {
-    let making: ProxySettings.LineMaking?
     let ring: HandoverRing?
+    /// What stands before and behind the user's id in a path: memory of its own, because arrays would be counted with every exchange.
+    let prefix: UnsafeRawBufferPointer
+    let suffix: UnsafeRawBufferPointer
+    /// How much of a body is kept.
+    let resultBytes: Int
+    private let tell: (@Sendable () -> Void)?
     private var free: [UnsafeMutablePointer<ExchangeNote>] = []
     var time = SecondText()
 
@@ -33,18 +38,37 @@ struct ExchangeNotes: ~Copyable {
     static let wordsCapacity = 256
 
     init(_ making: ProxySettings.LineMaking?, worker: Int) {
-        self.making = making
         ring = making?.rings[worker]
+        prefix = Self.copy(making?.prefix ?? [])
+        suffix = Self.copy(making?.suffix ?? [])
+        resultBytes = making?.resultBytes ?? 0
+        tell = making?.tellReader
     }
 
-    deinit { for block in free { UnsafeMutableRawPointer(block).deallocate() } }
+    deinit {
+        prefix.deallocate()
+        suffix.deallocate()
+        for block in free { UnsafeMutableRawPointer(block).deallocate() }
+    }
+
+    private static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+        memory.copyBytes(from: bytes)
+        return UnsafeRawBufferPointer(memory)
+    }
+
+    /// Whether lines are made of exchanges at all.
+    var areTaken: Bool { ring != nil }
+
+    /// Wakes whoever takes the lines.
+    borrowing func tellReader() { tell?() }
 
     mutating func take() -> UnsafeMutablePointer<ExchangeNote> {
         let note: UnsafeMutablePointer<ExchangeNote>
         if let block = free.popLast() {
             note = block
         } else {
-            let size = Self.resultOffset + (making?.resultBytes ?? 0)
+            let size = Self.resultOffset + resultBytes
             note = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
                 .bindMemory(to: ExchangeNote.self, capacity: 1)
         }
@@ -59,18 +83,17 @@ extension Worker where Net: ~Copyable {
     /// Keeps the path of a request that a line will be made of.
     @inline(__always)
     mutating func beginNote(_ client: End, _ head: UnsafeRawPointer, _ request: RequestHead) {
-        guard notes.making != nil else { return }
+        guard notes.areTaken else { return }
         dropNote(client)
         keepPath(client, head + Int(request.target.start), count: request.target.count)
     }
 
     private mutating func keepPath(_ client: End, _ target: UnsafeRawPointer, count: Int) {
-        guard let making = notes.making else { return }
         let bytes = UnsafeRawBufferPointer(start: target, count: count)
         // Queries may hold what nobody should log.
         let path = UnsafeRawBufferPointer(rebasing: bytes[..<ByteScan.first(0x3F, bytes, 0..<count)])
         guard path.count <= ExchangeNotes.pathCapacity,
-            let user = Self.user(in: path, prefix: making.prefix, suffix: making.suffix)
+            let user = Self.user(in: path, prefix: notes.prefix, suffix: notes.suffix)
         else { return }
         let note = notes.take()
         note.pointee.pathCount = path.count
@@ -82,9 +105,11 @@ extension Worker where Net: ~Copyable {
     }
 
     /// Where the user's id stands in a path; nil when the path is none of a recommendation.
-    private static func user(in path: UnsafeRawBufferPointer, prefix: [UInt8], suffix: [UInt8]) -> Range<Int>? {
-        guard path.count > prefix.count + suffix.count, path.prefix(prefix.count).elementsEqual(prefix),
-            path.suffix(suffix.count).elementsEqual(suffix)
+    private static func user(
+        in path: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, suffix: UnsafeRawBufferPointer
+    ) -> Range<Int>? {
+        guard path.count > prefix.count + suffix.count, path.begins(with: prefix),
+            UnsafeRawBufferPointer(rebasing: path[(path.count - suffix.count)...]).begins(with: suffix)
         else { return nil }
         let user = prefix.count..<path.count - suffix.count
         return ByteScan.first(0x2F, path, user) == user.upperBound ? user : nil
@@ -92,7 +117,7 @@ extension Worker where Net: ~Copyable {
 
     /// Keeps what the head of the response says, and whether its body can be shown.
     mutating func noteResponse(_ response: ResponseHead, _ client: End, _ head: UnsafeRawPointer) {
-        guard let note = client.pointee.note, let making = notes.making else { return }
+        guard let note = client.pointee.note else { return }
         var isText = false
         var isCoded = false
         var said = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -122,7 +147,7 @@ extension Worker where Net: ~Copyable {
         }
         if case .chunked = response.framing { note.pointee.isChunked = true }
         note.pointee.takesResult =
-            (200..<300).contains(response.status) && isText && !isCoded && making.resultBytes > 0
+            (200..<300).contains(response.status) && isText && !isCoded && notes.resultBytes > 0
     }
 
     /// Keeps a value of a header as a line may hold it; one that is too long, or holds what lines are built with, is left out.
@@ -151,11 +176,12 @@ extension Worker where Net: ~Copyable {
 
     /// Keeps the beginning of the body, as it passes: from `from` to where it was taken.
     mutating func noteBody(_ client: End, _ upstream: End, from: Int) {
-        guard let note = client.pointee.note, note.pointee.takesResult, let making = notes.making else { return }
+        guard let note = client.pointee.note, note.pointee.takesResult else { return }
+        let most = notes.resultBytes
         let bytes = UnsafeRawBufferPointer(start: data(upstream) + from, count: upstream.pointee.start &- from)
         let result = UnsafeMutableRawPointer(note) + ExchangeNotes.resultOffset
         func keep(_ range: Range<Int>) {
-            let count = min(range.count, making.resultBytes - note.pointee.resultCount)
+            let count = min(range.count, most - note.pointee.resultCount)
             guard count > 0, let base = bytes.baseAddress else { return }
             (result + note.pointee.resultCount).copyMemory(from: base + range.lowerBound, byteCount: count)
             note.pointee.resultCount += count
@@ -164,7 +190,7 @@ extension Worker where Net: ~Copyable {
             keep(0..<bytes.count)
         } else {
             var cursor = 0
-            while note.pointee.resultCount < making.resultBytes,
+            while note.pointee.resultCount < most,
                 case .success(let payload) = note.pointee.chunks.nextPayload(bytes.bytes, from: cursor),
                 !payload.isEmpty
             {
@@ -172,7 +198,7 @@ extension Worker where Net: ~Copyable {
                 cursor = payload.upperBound
             }
         }
-        if note.pointee.resultCount == making.resultBytes { note.pointee.takesResult = false }
+        if note.pointee.resultCount == most { note.pointee.takesResult = false }
     }
 
     /// Forgets what was kept.
@@ -221,7 +247,7 @@ extension Worker where Net: ~Copyable {
     }
 
     private mutating func handOver(_ client: End, _ note: UnsafeMutablePointer<ExchangeNote>) {
-        guard let ring = notes.ring, let buffer = client.pointee.buffer, let making = notes.making else { return }
+        guard let ring = notes.ring, let buffer = client.pointee.buffer else { return }
         let position = ring.position
         let idCount = Int(client.pointee.idCount)
         // A comma of the user's takes three bytes, and the path stands there once more.
@@ -251,7 +277,7 @@ extension Worker where Net: ~Copyable {
         entry.storeBytes(of: HandoverEntry.mark(position), toByteOffset: HandoverEntry.markOffset, as: UInt64.self)
         ring.commit(size)
         counters.add(.lines)
-        making.tellReader()
+        notes.tellReader()
     }
 
     /// `<time>,<user>,recommendation request <path>, status <code>, variant=…, bucket=…, result: …, <n> ms`
@@ -332,9 +358,13 @@ private struct LineWriter {
         let span = Span<UInt8>(_unsafeBytes: bytes)
         var index = 0
         while index < bytes.count {
+            let end = ByteScan.firstUnprinted(bytes, index..<bytes.count)
+            write(UnsafeRawBufferPointer(rebasing: bytes[index..<end]))
+            index = end
+            guard index < bytes.count else { return }
             let byte = bytes[index]
             if byte < 0x80 {
-                write(byte: byte < 0x20 || byte == 0x7F ? 0x20 : byte)
+                write(byte: 0x20)
                 index &+= 1
                 continue
             }
@@ -351,5 +381,12 @@ private struct LineWriter {
                 index &+= 1
             }
         }
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    fileprivate func begins(with other: UnsafeRawBufferPointer) -> Bool {
+        guard let base = baseAddress, let start = other.baseAddress else { return other.isEmpty }
+        return count >= other.count && ByteScan.isEqual(base, start, other.count)
     }
 }

@@ -45,13 +45,18 @@ extension ActivationLoader {
                 [done.number, watch?.number ?? -1], milliseconds: Int32(settings.poll / 1000))
             if ready[0], let value = result.value.withLock({ $0 }) { return value }
             if ready[1] { watch?.clear() }
-            for other in watches.indices where other != index && states[other].isCurrent {
-                if look(other) { change(other) { $0.isCurrent = false } }
-            }
+            lookAtOthers(than: index)
             // Large models take minutes: whoever looks at lines of this time is to know.
             writeDoubts()
-            board?.reclaim()
         }
+    }
+
+    func lookAtOthers(than index: Int) {
+        for other in watches.indices where other != index && states[other].isCurrent {
+            if look(other) { change(other) { $0.isCurrent = false } }
+        }
+        noteWatched()
+        board?.reclaim()
     }
 
     private final class Result<Value: Sendable>: Sendable {

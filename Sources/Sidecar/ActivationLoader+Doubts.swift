@@ -1,4 +1,3 @@
-import Crypto
 import Ledger
 import Provenance
 import Runtime
@@ -76,23 +75,15 @@ extension ActivationLoader {
     /// The clock of file systems stands still for some milliseconds at a time.
     private static let coarseness: Int64 = 50_000
 
-    /// A file that says until when a pointer was watched, and found to name what this activation made live. Another ledger has other ones.
+    /// A file that says until when a pointer was watched, and found to name what this activation made live.
     private func watchedFile(_ variant: String, _ since: Instant) -> String {
-        let what = variant + "\n" + since.description
-        return Paths.join(watchedDirectory, String(SHA256.hash(Array(what.utf8)).hex.prefix(16)))
+        Paths.join(watchedDirectory, ledger.noteName(of: variant, since: since))
     }
 
-    /// Until when, and whether it was the pointer that is watched now: what another one did since, nobody can tell from this one. Copies have
-    /// other times than what was copied, so it is written into the file too.
+    /// Until when, and whether it was the pointer that is watched now: what another one did since, nobody can tell from this one.
     private func watchedUntil(_ index: Int, _ last: Activation) -> (time: Instant, isHere: Bool)? {
-        let path = watchedFile(states[index].variant, last.from)
-        guard let status = (try? FileStatus.of(path)) ?? nil,
-            let bytes = (try? Files.read(path, limit: 64 << 10)) ?? nil
-        else { return nil }
-        let parts = String(decoding: bytes, as: UTF8.self).split(separator: "\n", maxSplits: 1)
-        guard parts.count == 2, let noted = Instant(String(parts[0])) else { return nil }
-        let time = min(noted, Instant(microseconds: status.modification.time / 1000))
-        return (time, String(parts[1]).hasSameBytes(as: Paths.absolute(states[index].path)))
+        guard let note = WatchNote(watchedFile(states[index].variant, last.from)) else { return nil }
+        return (note.time, note.path.hasSameBytes(as: Paths.absolute(states[index].path)))
     }
 
     /// Notes that all is on record until now: whatever happens while nobody watches comes later. Where that fails, more is doubted, not less.
@@ -105,9 +96,11 @@ extension ActivationLoader {
             if let noted, isSame, !isLast, lookedAt[index].microseconds - noted.time.microseconds < Self.noteInterval {
                 continue
             }
-            let text = "\(lookedAt[index])\n\(Paths.absolute(state.path))"
-            guard (try? Files.replaceUnsynced(Array(text.utf8), at: file, time: lookedAt[index], mode: 0o600)) != nil
-            else { continue }
+            let time = lookedAt[index]
+            let due = isLast ? time : time.advanced(by: 2 * (Self.noteInterval + settings.poll))
+            guard (try? WatchNote(time: time, due: due, path: Paths.absolute(state.path)).write(file)) != nil else {
+                continue
+            }
             if let noted, noted.file != file { try? RawFile.remove(noted.file) }
             watchedNotes[index] = (file, state.path, lookedAt[index])
         }

@@ -49,7 +49,10 @@ extension ActivationLoader {
                 _ = try checkArtifacts(
                     of: index, file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
                     called: file.path.isEmpty ? file.manifest.version : file.path)
-                recorded = try record(index, file, cause: .api, actor: order.actor)
+                guard let written = try record(index, file, cause: .api, actor: order.actor) else {
+                    throw LoadFailure("the pointer has moved on meanwhile: ask again")
+                }
+                recorded = written
             } catch {
                 // The pointer may have moved on meanwhile: then it is its turn next.
                 let isStill = !watches[index].hasChanged()

@@ -19,8 +19,33 @@ extension ActivationLoader {
         var isRollback = false
     }
 
-    /// Writes the activation to the ledger, unless it is already the active one there.
-    func record(_ index: Int, _ file: ManifestFile, cause: Cause, actor: String?) throws(LoadFailure) -> Recorded {
+    /// Writes the activation to the ledger, unless it is already the active one there. While another process writes, pointers of others are
+    /// looked at as always; nil where this one has moved on meanwhile.
+    func record(_ index: Int, _ file: ManifestFile, cause: Cause, actor: String?) throws(LoadFailure) -> Recorded? {
+        // At the start nothing is served yet, and nothing else is to be done.
+        guard cause != .start else { return try recordOnce(index, file, cause: cause, actor: actor) }
+        let deadline = Clock.monotonic() + Self.longestWait
+        let ledger = ledger
+        try? ledger.wait(milliseconds: Self.shortWait)
+        defer { try? ledger.wait() }
+        while true {
+            do throws(LoadFailure) { return try recordOnce(index, file, cause: cause, actor: actor) } catch {
+                guard error.isOfBusyLedger, Clock.monotonic() < deadline, !isStopping.load(ordering: .acquiring) else {
+                    throw error
+                }
+            }
+            lookAtOthers(than: index)
+            if watches[index].hasMoved { return nil }
+        }
+    }
+
+    /// Who waits for the answer to an order is told to ask again; a pointer is looked at again by itself.
+    private static let longestWait: Int64 = 5_000_000
+    private static let shortWait: Int32 = 50
+
+    private func recordOnce(
+        _ index: Int, _ file: ManifestFile, cause: Cause, actor: String?
+    ) throws(LoadFailure) -> Recorded {
         let now = Clock.now()
         let state = states[index]
         guard ledger.isInPlace else {
@@ -53,7 +78,7 @@ extension ActivationLoader {
             }
             return recorded
         } catch {
-            throw LoadFailure(error.description, isOfLedger: true)
+            throw LoadFailure(error.description, isOfLedger: true, isOfBusyLedger: error.isBusy)
         }
     }
 }

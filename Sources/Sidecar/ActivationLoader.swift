@@ -1,4 +1,3 @@
-import Crypto
 import Ledger
 import Manifests
 import Provenance
@@ -56,7 +55,7 @@ final class ActivationLoader: @unchecked Sendable {
     private let activations = Mutex<[Cause: Int]>([:])
     let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
-    private let isStopping = Atomic<Bool>(false)
+    let isStopping = Atomic<Bool>(false)
     private let orders = Mutex(Orders())
     private let wake: Wake
 
@@ -72,10 +71,10 @@ final class ActivationLoader: @unchecked Sendable {
         var hasEnded = false
     }
 
-    /// `directory` is the instance's own.
-    init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog, directory: String) throws(SystemError) {
-        watchedDirectory = Paths.join(directory, "watched")
-        try Files.makeDirectory(watchedDirectory, mode: 0o700)
+    init(_ settings: SidecarSettings, ledger: Ledger, log: EventLog, dataDirectory: String) throws(SystemError) {
+        watchedDirectory = Ledger.watchDirectory(in: dataDirectory, of: settings.instance)
+        try Files.makeDirectory(watchedDirectory)
+        ledger.watchedHere = settings.variants
         self.settings = settings
         self.ledger = ledger
         self.log = log
@@ -269,7 +268,10 @@ final class ActivationLoader: @unchecked Sendable {
             if attempt < Self.mostAttempts, watches[index].hasMoved {
                 return load(index, cause: cause, attempt: attempt + 1)
             }
-            let recorded = try record(index, file, cause: cause, actor: cause == .signal ? nil : state.path)
+            guard let recorded = try record(index, file, cause: cause, actor: cause == .signal ? nil : state.path)
+            else {
+                return load(index, cause: cause, attempt: attempt + 1)
+            }
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
                 log.write(
@@ -283,6 +285,11 @@ final class ActivationLoader: @unchecked Sendable {
                 log.write(
                     .warn, "artifacts-missing",
                     [("file", .string(file.path)), ("artifacts", .array(missing.map(JSON.string)))])
+            }
+            // It moved on while it was recorded: that is seen now, and not only when somebody looks next.
+            if watches[index].hasMoved, attempt < Self.mostAttempts {
+                change(index) { $0.isCurrent = false }
+                return load(index, cause: cause, attempt: attempt + 1)
             }
         } catch {
             // What is only looked at again, by itself, is told of once; whoever asks is told each time.
@@ -311,10 +318,13 @@ final class ActivationLoader: @unchecked Sendable {
     struct LoadFailure: Error {
         let reason: String
         let isOfLedger: Bool
+        /// Whether another process was writing to it.
+        let isOfBusyLedger: Bool
 
-        init(_ reason: String, isOfLedger: Bool = false) {
+        init(_ reason: String, isOfLedger: Bool = false, isOfBusyLedger: Bool = false) {
             self.reason = reason
             self.isOfLedger = isOfLedger
+            self.isOfBusyLedger = isOfBusyLedger
         }
     }
 

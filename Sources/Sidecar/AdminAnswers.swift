@@ -70,6 +70,7 @@ final class AdminAnswers: Sendable {
         if let kept, kept.isInPlace { return kept }
         kept = nil
         let ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash)
+        ledger.watchedHere = report.settings.variants
         kept = ledger
         return ledger
     }

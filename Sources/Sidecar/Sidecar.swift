@@ -63,7 +63,7 @@ package struct Sidecar: ~Copyable {
         let ledger: Ledger
         do { ledger = try Ledger.writing(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
         let loader = try Self.system { () throws(SystemError) in
-            try ActivationLoader(settings, ledger: ledger, log: log, directory: instance.path)
+            try ActivationLoader(settings, ledger: ledger, log: log, dataDirectory: dataDirectory)
         }
         let posted =
             try settings.takesPostedLines ? Self.system { () throws(SystemError) in try PostedLines.Box() } : nil
@@ -159,6 +159,7 @@ package struct Sidecar: ~Copyable {
         // A connection of its own, for the thread of its own.
         let ledger: Ledger
         do { ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash) } catch { throw .ledger(error) }
+        ledger.watchedHere = settings.variants
         var lines = settings.lines
         lines.attributing.commitLength = settings.commitLength
         let doubts = LineDoubts(loader, fleet, proxy)

@@ -157,4 +157,62 @@ struct DoubtTests {
         try add(100, 200, of: "als_model", to: ledger)
         #expect(try times(ledger, 0, nil, of: "als_model") == [[100, 200]])
     }
+
+    /// Notes as a sidecar of that name leaves them.
+    private func note(_ ledger: Ledger, _ instance: String, until time: Instant, due: Instant, since: Int64) throws {
+        let directory = Ledger.watchDirectory(in: scratch.path("l"), of: instance)
+        try Files.makeDirectory(directory)
+        try WatchNote(time: time, due: due, path: "/p")
+            .write(Paths.join(directory, ledger.noteName(of: "v", since: at(since))))
+    }
+
+    @Test("what is live is doubted from the last note on, once the next one is overdue, and by nobody else's")
+    func nobodyWatches() throws {
+        let (ledger, manifests) = try ledger()
+        let now = Clock.now()
+        func moment(_ seconds: Int64) -> Instant { now.advanced(by: seconds * 1_000_000) }
+        let since = moment(-100).microseconds
+        try activate(ledger, manifests[0], at: since)
+        func doubted(by reader: Ledger) throws -> [Instant] {
+            try reader.doubts(of: "v", from: at(since), until: nil).map(\.from)
+        }
+        func fresh() throws -> Ledger { try Ledger.reading(scratch.path("l"), hashing: SHA256.hash) }
+        // Nobody ever noted anything: nothing is known of it.
+        #expect(try doubted(by: fresh()) == [])
+        try note(ledger, "a", until: moment(-50), due: moment(-40), since: since)
+        #expect(try doubted(by: fresh()) == [moment(-50)])
+        // An activation that has ended is not a matter of who watches now.
+        #expect(try fresh().doubts(of: "v", from: at(since), until: moment(-60)).isEmpty)
+        // Another one still watches, or watched longer.
+        try note(ledger, "b", until: moment(-30), due: moment(-20), since: since)
+        #expect(try doubted(by: fresh()) == [moment(-30)])
+        try note(ledger, "b", until: moment(-3), due: moment(600), since: since)
+        #expect(try doubted(by: fresh()) == [])
+        // A note of another activation says nothing of this one.
+        try RawFile.remove(scratch.path("l/watched/b/" + ledger.noteName(of: "v", since: at(since))))
+        try note(ledger, "b", until: moment(-3), due: moment(600), since: since + 1)
+        #expect(try doubted(by: fresh()) == [moment(-50)])
+        // Whoever watches it by himself knows more.
+        let own = try fresh()
+        own.watchedHere = ["v"]
+        #expect(try doubted(by: own) == [])
+    }
+
+    @Test("notes that say less than they should say nothing")
+    func brokenNotes() throws {
+        let path = scratch.path("note")
+        let now = Clock.now()
+        for text in ["", "\n", "\(now)", "\(now)\n\(now)", "\(now)\nsoon\n/p", "soon\n\(now)\n/p"] {
+            try Files.replaceUnsynced(Array(text.utf8), at: path, time: now, mode: 0o600)
+            #expect(WatchNote(path) == nil, "\(text)")
+        }
+        // A copy is newer than what was copied; a file that was touched back is older than what it says.
+        let later = now.advanced(by: 5_000_000)
+        for (written, file) in [(now, later), (later, now)] {
+            let text = "\(written)\n\(later)\n/p\nq"
+            try Files.replaceUnsynced(Array(text.utf8), at: path, time: file, mode: 0o600)
+            let note = try #require(WatchNote(path))
+            #expect(note.time == now && note.due == later && note.path == "/p\nq")
+        }
+    }
 }

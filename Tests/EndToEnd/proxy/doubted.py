@@ -117,7 +117,7 @@ def test_a_pointer_that_led_nowhere_for_a_while_leaves_a_doubt_that_outlasts_the
 
 def watched(at):
     """Until when, by the latest note."""
-    return max((note.stat().st_mtime for note in (at / "data" / "instances" / "default" / "watched").iterdir()), default=0)
+    return max((note.stat().st_mtime for note in (at / "data" / "watched" / "default").iterdir()), default=0)
 
 
 def test_a_promotion_while_nobody_watched_is_doubted_from_when_somebody_last_did():
@@ -328,7 +328,7 @@ def test_links_that_were_swapped_while_nobody_watched_tell_when():
         before = time.time()
         later(1.2)
         # Of another instance nobody has noted when it last watched: then the links themselves tell.
-        shutil.rmtree(at / "data" / "instances" / "default" / "watched")
+        shutil.rmtree(at / "data" / "watched" / "default")
         (at / "..new").symlink_to("..m2")
         (at / "..new").rename(at / "..data")
         swapped = time.time()

@@ -1,17 +1,19 @@
 """What nobody watched, and what moves while it is looked at: pointers that change under a long hashing, starts that were mistaken, paths that
 change, copies of the data directory. No line of such a time may claim what nobody knew, and none of a time that was watched may lose what was."""
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import time
 import urllib.request
 
-from doubted import directory, doubts, enriched, later, serving, variant, watched
+from doubted import directory, doubts, enriched, history, later, line, serving, traced, variant, watched
 from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
 
 
 def notes(at):
-    return sorted((at / "data" / "instances" / "default" / "watched").iterdir())
+    return sorted((at / "data" / "watched" / "default").iterdir())
 
 
 def test_a_pointer_that_moves_on_while_it_is_hashed_is_followed_to_where_it_leads():
@@ -184,6 +186,76 @@ def test_a_line_without_a_time_is_of_now_and_no_surer_than_now_is():
             [COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "600s"], capture_output=True, text=True,
             input='{"event":"recommendation"}\n', timeout=PATIENCE)
         assert result.returncode == 0 and '"attribution":"mixed"' in result.stdout and '"m2"' in result.stdout, result
+
+
+def test_what_nobody_watches_any_more_is_claimed_by_nobody():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            later(1.2)
+            sure = time.time()
+            later(1.2)
+            assert enriched(colophon, sure) == [("m1", "inferred")]
+            # Whoever enriches beside it is told while it runs.
+            beside = subprocess.Popen([COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "none"], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+            def asked():
+                beside.stdin.write(line(time.time()) + "\n")
+                beside.stdin.flush()
+                return "attribution=unknown" not in beside.stdout.readline()
+            assert asked()
+            colophon.terminate()
+            colophon.process.wait(PATIENCE)
+        try:
+            wait_until(lambda: not asked(), "it to see that nobody watches")
+        finally:
+            beside.stdin.close()
+            beside.wait(PATIENCE)
+            beside.stdout.close()
+        later(1.2)
+        ended = time.time()
+        found = enriched(colophon, sure, ended)
+        assert found == [("m1", "inferred"), ("m1", "unknown")], (found, watched(at), sure)
+        answer = traced(colophon, ended)
+        assert answer["attribution"] == "unknown" and "nobody has watched" in answer["note"], answer
+        assert history(colophon, ended)["doubts"][0]["until"] is None and not history(colophon, sure)["doubts"]
+        # The pointer has not changed: then it is sure again, and a kill is noticed when the next note is overdue.
+        with serving(upstream, at, version=None) as colophon:
+            wait_until(lambda: enriched(colophon, ended) == [("m1", "inferred")], "the note")
+            colophon.process.kill()
+        later(1.2)
+        killed = time.time()
+        wait_until(lambda: enriched(colophon, killed) == [("m1", "unknown")], "the note to be overdue")
+        assert not doubts(colophon), doubts(colophon)
+
+
+def test_others_are_looked_at_while_one_waits_for_the_ledger():
+    with Upstream(ok) as upstream, directory() as at:
+        for name in ("a", "b"):
+            place(at / f"{name}.json", manifest(f"{name}1"))
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--poll", "100ms", "--attribution-settle", "none",
+                      manifest_args=pointers, version=None, directory=str(at)) as colophon, contextlib.closing(
+                          sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+            def current():
+                return [v["current"] for v in colophon.ask("/v1/status")[1]["variants"]]
+            other.execute("BEGIN IMMEDIATE")
+            try:
+                place(at / "a.json", manifest("a2"))
+                wait_until(lambda: current() == [False, True], "a to wait")
+                place(at / "b.json", manifest("b2"))
+                wait_until(lambda: current() == [False, False], "b to be looked at")
+                assert "reload-failed" not in colophon.said(), "it was looked at only when the wait was over"
+                # What it waits with is no more what the pointer names.
+                place(at / "a.json", manifest("a3"))
+            finally:
+                other.execute("ROLLBACK")
+            wait_until(lambda: current() == [True, True] and "a3" in colophon.get("/", "X-Arm: a\r\n").one("X-Model-Version"), "both to be on record")
+            # If the lock was gone before it saw that, nothing of its short life is sure.
+            for row in colophon.ask("/v1/history")[1]["activations"]:
+                assert row["model_version"] != "a2" or any(one["from"] <= row["from"] and one["until"] >= row["until"] for one in row["doubts"]), row
+            for arm, version in (("a", "a3"), ("b", "b2")):
+                colophon.get("/", f"X-Arm: {arm}\r\n").assert_stamped(version)
 
 
 run(globals())
