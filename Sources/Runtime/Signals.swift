@@ -7,7 +7,8 @@ package struct Signals: ~Copyable {
 
     package enum Signal: Sendable {
         case terminate
-        case hangup
+        /// `sender` is nil where the kernel sent it.
+        case hangup(sender: String?)
     }
 
     package var number: Int32 { descriptor.number }
@@ -31,7 +32,8 @@ package struct Signals: ~Copyable {
         var info = signalfd_siginfo()
         let size = MemoryLayout<signalfd_siginfo>.size
         guard Glibc.read(descriptor.number, &info, size) == size else { return nil }
-        return Int32(info.ssi_signo) == SIGHUP ? .hangup : .terminate
+        guard Int32(info.ssi_signo) == SIGHUP else { return .terminate }
+        return .hangup(sender: info.ssi_pid == 0 ? nil : "process \(info.ssi_pid) of user \(info.ssi_uid)")
     }
 }
 

@@ -152,10 +152,14 @@ extension ActivationLoader {
                 state.stamp = stamp
                 state.problem = Self.unconfirmed(file.manifest, manifest)
             }
-            log.write(
-                .warn, "manifest-unconfirmed",
-                [("variant", .string(state.variant)), ("reason", .optional(states[index].problem))])
+            logUnconfirmed(index)
             return true
         } catch { throw LoadFailure(error.description, isOfLedger: true) }
+    }
+
+    func logUnconfirmed(_ index: Int) {
+        log.write(
+            .warn, "manifest-unconfirmed",
+            [("variant", .string(states[index].variant)), ("reason", .optional(states[index].problem))])
     }
 }

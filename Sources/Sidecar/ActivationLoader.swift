@@ -65,6 +65,7 @@ final class ActivationLoader: @unchecked Sendable {
         var activations: [ActivationOrder] = []
         /// Who asked that the pointers be looked at; nil when nobody did.
         var cause: Cause?
+        var actor: String?
         /// Those who want to know what came of it.
         var whenLooked: [Reloader.WhenLooked] = []
         /// Nobody will take anything any more.
@@ -153,15 +154,15 @@ final class ActivationLoader: @unchecked Sendable {
             if isReady[0] { wake.clear() }
             if isReady[1] { watch?.clear() }
             if isStopping.load(ordering: .acquiring) { return }
-            let (cause, whenLooked) = takeOrders()
+            let orders = takeOrders()
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
                 let hasChanged = look(index)
                 let isUnsure = states[index].problem != nil || !states[index].isCurrent
-                let isDue = hasChanged || states[index].overridden == nil && (cause != nil || isUnsure)
-                if isDue { load(index, cause: cause ?? .pointer) }
+                let isDue = hasChanged || states[index].overridden == nil && (orders.cause != nil || isUnsure)
+                if isDue { load(index, cause: orders.cause ?? .pointer, by: orders.actor) }
             }
-            for tell in whenLooked { tell(states) }
+            for tell in orders.whenLooked { tell(states) }
             writeDoubts()
             noteWatched()
             // What others have added to the ledger since, an upstream may name.
@@ -192,11 +193,12 @@ final class ActivationLoader: @unchecked Sendable {
         reason: "the sidecar is ending: nothing is activated any more", isOfLedger: true)
 
     /// Has the pointers looked at, by these settings. Any thread may ask.
-    func reload(_ settings: SidecarSettings, cause: Cause, whenLooked: Reloader.WhenLooked?) {
+    func reload(_ settings: SidecarSettings, cause: Cause, by actor: String?, whenLooked: Reloader.WhenLooked?) {
         let isTaken = orders.withLock { orders in
             guard !orders.hasEnded else { return false }
             orders.settings = settings
             orders.cause = cause
+            orders.actor = actor
             if let whenLooked { orders.whenLooked.append(whenLooked) }
             return true
         }
@@ -221,14 +223,14 @@ final class ActivationLoader: @unchecked Sendable {
 
     private static let orderLimit = 8
 
-    private func takeOrders() -> (Cause?, [Reloader.WhenLooked]) {
+    private func takeOrders() -> Orders {
         let orders = orders.withLock { orders in
             defer { orders = Orders() }
             return orders
         }
         if let new = orders.settings { adopt(new) }
         for order in orders.activations { carryOut(order) }
-        return (orders.cause, orders.whenLooked)
+        return orders
     }
 
     private func adopt(_ new: SidecarSettings) {
@@ -247,7 +249,8 @@ final class ActivationLoader: @unchecked Sendable {
 
     // MARK: - Loading
 
-    func load(_ index: Int, cause: Cause, attempt: Int = 1) {
+    /// `actor` is who asked, where that was not the pointer itself.
+    func load(_ index: Int, cause: Cause, by actor: String? = nil, attempt: Int = 1) {
         let state = states[index]
         let time = Clock.now()
         watches[index].remember()
@@ -266,11 +269,11 @@ final class ActivationLoader: @unchecked Sendable {
             let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
             // What is recorded is what the pointer names now, not what it named before the hashing.
             if attempt < Self.mostAttempts, watches[index].hasMoved {
-                return load(index, cause: cause, attempt: attempt + 1)
+                return load(index, cause: cause, by: actor, attempt: attempt + 1)
             }
-            guard let recorded = try record(index, file, cause: cause, actor: cause == .signal ? nil : state.path)
-            else {
-                return load(index, cause: cause, attempt: attempt + 1)
+            let asker = cause == .signal ? actor : Paths.absolute(state.path)
+            guard let recorded = try record(index, file, cause: cause, actor: asker) else {
+                return load(index, cause: cause, by: actor, attempt: attempt + 1)
             }
             activate(index, file, stamp, recorded, cause: cause)
             if !file.manifest.isDigestVerified {
@@ -289,7 +292,7 @@ final class ActivationLoader: @unchecked Sendable {
             // It moved on while it was recorded: that is seen now, and not only when somebody looks next.
             if watches[index].hasMoved, attempt < Self.mostAttempts {
                 change(index) { $0.isCurrent = false }
-                return load(index, cause: cause, attempt: attempt + 1)
+                return load(index, cause: cause, by: actor, attempt: attempt + 1)
             }
         } catch {
             // What is only looked at again, by itself, is told of once; whoever asks is told each time.
@@ -352,10 +355,13 @@ final class ActivationLoader: @unchecked Sendable {
         guard state.overridden == pointed else { return file }
         // Meanwhile it was not to be read: then the model server may have gone its own way, and nobody knows which.
         if !state.isCurrent || isUnwatchedGap(index) {
+            let problem = Self.unconfirmed(file.manifest, state.manifest)
+            let isNews = state.problem.map { !$0.hasSameBytes(as: problem) } ?? true
             change(index) {
                 $0.isCurrent = false
-                $0.problem = Self.unconfirmed(file.manifest, $0.manifest)
+                $0.problem = problem
             }
+            if isNews { logUnconfirmed(index) }
         }
         return nil
     }

@@ -29,11 +29,13 @@ final class Reloader: Sendable {
     private let log: EventLog
     typealias WhenLooked = @Sendable ([ActivationLoader.State]) -> Void
     /// Hands the settings to those who follow them; calls back when the pointers have been looked at.
-    private let adopt: @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause, WhenLooked?) -> Void
+    private let adopt: Adopt
+    typealias Adopt =
+        @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause, _ actor: String?, WhenLooked?) -> Void
 
     init(
         _ configuration: Configuration, from sources: Configuration.Sources, _ log: EventLog,
-        adopt: @escaping @Sendable (SidecarSettings, _ cause: ActivationLoader.Cause, WhenLooked?) -> Void
+        adopt: @escaping Adopt
     ) {
         self.sources = sources
         self.log = log
@@ -50,14 +52,15 @@ final class Reloader: Sendable {
 
     /// Pointers are looked at in any case; `whenLooked` is told what came of it, by the loader's thread.
     func reload(
-        cause: ActivationLoader.Cause, whenLooked: (@Sendable (Outcome, [ActivationLoader.State]) -> Void)? = nil
+        cause: ActivationLoader.Cause, by actor: String? = nil,
+        whenLooked: (@Sendable (Outcome, [ActivationLoader.State]) -> Void)? = nil
     ) {
         // One after the other: what was loaded last is what everybody ends up with.
         let outcome = turn.withLock { _ -> Outcome in
             let outcome = load()
             var tell: WhenLooked?
             if let whenLooked { tell = { whenLooked(outcome, $0) } }
-            adopt(settings, cause, tell)
+            adopt(settings, cause, actor, tell)
             return outcome
         }
         switch outcome {

@@ -89,13 +89,13 @@ package struct Sidecar: ~Copyable {
         self.loader = loader
         self.fleet = fleet
         self.admin = admin
-        reloader = Reloader(configuration, from: sources, log) { settings, cause, whenLooked in
+        reloader = Reloader(configuration, from: sources, log) { settings, cause, actor, whenLooked in
             log.set(settings.logLevel)
             fleet.set(settings.timeouts)
             do throws(SystemError) { try accessLog?.reopen() } catch {
                 log.write(.warn, "access-log-failed", [("reason", .string(error.description))])
             }
-            loader.reload(settings, cause: cause, whenLooked: whenLooked)
+            loader.reload(settings, cause: cause, by: actor, whenLooked: whenLooked)
         }
         report = StatusReport(
             settings, proxy, loader: loader, fleet: fleet, lines: lines, exchanges: recorder?.memory,
@@ -360,7 +360,7 @@ package struct Sidecar: ~Copyable {
             if ready[1] { supervisor.clear() }
             while let signal = signals.next() {
                 switch signal {
-                case .hangup: reloadAside()
+                case .hangup(let sender): reloadAside(sender)
                 case .terminate:
                     // Asked a second time, it ends at once; but not by the echo of the first, which some tools send along.
                     if let drainingSince {
@@ -386,10 +386,10 @@ package struct Sidecar: ~Copyable {
     }
 
     /// On a thread of its own: a disk that does not answer must not keep the end from coming.
-    private borrowing func reloadAside() {
+    private borrowing func reloadAside(_ sender: String?) {
         let reloader = reloader
-        if (try? Threads.start("reload", .brief) { reloader.reload(cause: .signal) }) == nil {
-            reloader.reload(cause: .signal)
+        if (try? Threads.start("reload", .brief) { reloader.reload(cause: .signal, by: sender) }) == nil {
+            reloader.reload(cause: .signal, by: sender)
         }
     }
 

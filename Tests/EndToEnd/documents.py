@@ -241,5 +241,79 @@ def test_a_promotion_is_what_the_page_says():
         colophon.get().assert_stamped("als-20250304")
 
 
+def words_of_the_program():
+    """Its source, where a text that goes on in the next line is one text."""
+    return re.sub(r'"\s*\+\s*"', "", "".join(path.read_text() for path in (ROOT / "Sources").rglob("*.swift")))
+
+
+def test_tracing_answers_what_its_page_says():
+    """Each row of the page: what is held, and how surely it is answered."""
+    page = (ROOT / "docs/tracing.md").read_text()
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--exchanges-bytes", "32MiB", "--poll", "100ms",
+                                            version="als-1") as colophon:
+        data = str(colophon.path / "data")
+        began = time.time()
+        wait_until(lambda: time.time() > began + 1.3, "a time that is far enough from the activation")
+        plain, own = colophon.get("/recommend/7"), colophon.get("/recommend/7", "X-Request-Id: mine\r\n")
+        digest, minted = plain.one("X-Model-Manifest"), plain.one("X-Request-Id")
+        line = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1)) + ",7,recommendation request /recommend/7, status 200, result: a,b, 4 ms"
+
+        def answer(held, **more):
+            result = run_quietly("trace", held, "--json", "--data-dir", data, **more)
+            assert result.returncode == 0, (held, result.returncode, result.stdout, result.stderr)
+            return json.loads(result.stdout)["attribution"]
+        block = "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in plain.fields) + "\r\n"
+        rows = {
+            "the headers of a response": (answer("-", input=block), plain.one("X-Model-Attribution")),
+            "an enriched log line": (answer(f"{line}, model_version=als-1, manifest_sha256={digest}"), "exact"),
+            "a log line that nothing was added to": (answer(line), "inferred"),
+            "a request id that Colophon minted": (answer(minted), "inferred"),
+            "a digest, or its first digits": (answer(digest[:12]), "exact"),
+            "a version, commit": (answer("als-1"), "exact"),
+        }
+        for held, (said, expected) in rows.items():
+            [row] = [row for row in page.splitlines() if row.startswith(f"| {held}")]
+            assert said == expected and (f"`{said}`" in row or "as the response said" in row), (row, said, expected)
+        # The record of an exchange is on the disk a moment later.
+        wait_until(lambda: run_quietly("trace", "mine", "--data-dir", data).returncode == 0, "the record")
+        assert own.one("X-Request-Id") == "mine"
+        early = run_quietly("trace", line.replace(line[:4], "2001", 1), "--data-dir", data)
+        assert early.returncode == 4 and "has no activation of the variant" in early.stdout, early
+    # What is said where it is less sure is what the page explains.
+    notes = re.findall(r'"((?:nobody|has no) [a-z ]+[a-z])', page)
+    source = words_of_the_program() + early.stdout
+    assert len(notes) == 3 and all(note in source for note in notes), [note for note in notes if note not in source]
+    # Files that are not what they were.
+    with tempfile.TemporaryDirectory(prefix="colophon-docs-") as directory:
+        Path(directory, "w.bin").write_text("weights")
+        Path(directory, "d.csv").write_text("user_id,movie_id\n1,2\n")
+        subprocess.run([BINARY, "manifest", "create", "--model-family", "als", "--data", "d.csv", "--artifact", "w=w.bin"], cwd=directory, check=True,
+                       capture_output=True, timeout=PATIENCE)
+        digest = json.loads(Path(directory, "model_manifest.json").read_text())["manifest_sha256"]
+        assert run_quietly("trace", digest, "--verify", "--manifests", ".", cwd=directory).returncode == 0
+        Path(directory, "w.bin").write_text("others!")
+        assert run_quietly("trace", digest, "--verify", "--manifests", ".", cwd=directory).returncode == 1
+
+
+def test_messages_that_are_explained_are_those_that_are_written():
+    """What stands under "When something is wrong" can be found by whoever has the message before them."""
+    source = words_of_the_program()
+    part = (ROOT / "README.md").read_text().split("## When something is wrong")[1].split("\n## ")[0]
+    entries = re.findall(r"^- \*\*(.+?)\*\*", part, re.MULTILINE | re.DOTALL)
+    messages = [quoted for entry in entries for quoted in re.findall(r"`([^`]+)`", entry)]
+    assert len(entries) >= 12 and len(messages) >= 9, entries
+    # What is put together of several words is asked for.
+    with socket.create_server(("127.0.0.1", 0)) as taken, tempfile.TemporaryDirectory(prefix="colophon-docs-") as directory:
+        place(Path(directory, "m.json"), manifest("m1"))
+        for port, file in ((taken.getsockname()[1], "m.json"), (0, "none.json")):
+            source += run_quietly("serve", "--listen", f"127.0.0.1:{port}", "--upstream", "127.0.0.1:1", "--manifest", f"{directory}/{file}",
+                                  "--data-dir", f"{directory}/data").stderr.lower()
+    others = {"/v1/logs", "fault", "reason"}
+    for message in messages:
+        pieces = [piece.strip(' "').removeprefix("--") for piece in re.split(r"…|, |: |[=:\" ](?=\w+=)|[=\"]+", " ".join(message.split()))]
+        for piece in pieces:
+            assert piece in source or piece in others, f"nothing says {piece!r} of {message!r}"
+
+
 if __name__ == "__main__":
     run(globals())

@@ -307,6 +307,8 @@ def test_a_pointer_that_goes_and_comes_back_under_an_order_says_so():
         wait_until(lambda: colophon.get().one("X-Model-Attribution") == "unknown", "the missing pointer")
         place(colophon.pointer, manifest("m1"))
         wait_until(lambda: "the pointer names m1, and m2 was activated over it" in (live(colophon)["problem"] or ""), "the words")
+        # Once in the log, however often it is looked at.
+        assert "the pointer names m1" in colophon.event("manifest-unconfirmed")["reason"] and len(colophon.events("manifest-unconfirmed")) == 1
         assert call(colophon, "/v1/activations", {"manifest": "m2"})[1]["result"] == "confirmed"
         colophon.get().assert_stamped("m2")
         # Over a pointer that cannot be read: a look at it changes nothing.

@@ -89,6 +89,10 @@ def test_what_can_change_changes_and_what_cannot_is_named():
             assert data.startswith(b"HTTP/1.1 200"), data
         status = served.ask("/v1/status")[1]
         assert sorted(status["configuration"]["need_restart"]) == ["instance", "log.format"], status
+        # On record with who sent the signal.
+        latest = served.ask("/v1/history")[1]["activations"][0]
+        assert latest["model_version"] == "m2" and latest["cause"] == "signal", latest
+        assert latest["actor"] == f"process {os.getpid()} of user {os.getuid()}", latest
         assert served.reload("attribution: {settle: none}\nmanifest: other.json\n")["changed"] == ["timeouts.idle", "log.level"]
         assert served.ask("/v1/status")[1]["configuration"]["need_restart"] == []
 
