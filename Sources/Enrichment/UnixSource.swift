@@ -94,6 +94,18 @@ package final class UnixSource: LineSource {
 
     package func pull(_ intake: LineIntake) {
         if listener.isDatagram { return pullDatagrams(intake) }
+        acceptAll()
+        isFull = false
+        for (number, box) in connections {
+            guard hasRoom(intake) else {
+                isFull = true
+                return
+            }
+            pull(number, box, intake)
+        }
+    }
+
+    private func acceptAll() {
         while let number = listener.accept() {
             guard connections.count < Self.mostConnections else {
                 refusedConnections += 1
@@ -102,36 +114,61 @@ package final class UnixSource: LineSource {
             }
             connections[number] = LineCutterBox(limit: lineLimit)
         }
-        isFull = false
+    }
+
+    /// Takes what has come on a connection; false when nothing has, or it has ended.
+    @discardableResult
+    private func pull(_ number: Int32, _ box: LineCutterBox, _ intake: LineIntake) -> Bool {
+        let count = listener.receive(number, into: buffer)
+        if count == UnixListener.nothing { return false }
+        intake.refresh()
+        if count > 0 {
+            box.cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
+                intake.take(piece, line, from: self, stream: box)
+            }
+            return true
+        }
+        box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
+        RawFile.close(number)
+        connections[number] = nil
+        return false
+    }
+
+    /// What the kernel has taken for us already is ours, and what connections have begun is not forgotten, even when it has no line end.
+    package func stop(_ intake: LineIntake) {
+        if listener.isDatagram { return pullDatagrams(intake, most: Self.mostAtEnd) }
+        acceptAll()
         for (number, box) in connections {
-            guard hasRoom(intake) else {
-                isFull = true
-                return
-            }
-            let count = listener.receive(number, into: buffer)
-            if count == UnixListener.nothing { continue }
-            if count > 0 {
-                intake.refresh()
-                box.cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
-                    intake.take(piece, line, from: self, stream: box)
-                }
-            } else {
-                intake.refresh()
-                box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
-                RawFile.close(number)
-                connections[number] = nil
-            }
+            listener.refuseMore(number)
+            while hasRoomAtEnd(intake), pull(number, box, intake) {}
+            guard connections[number] != nil else { continue }
+            noteUnread(number)
+            box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
         }
     }
 
-    /// What connections have begun is not forgotten, even when it has no line end.
-    package func stop(_ intake: LineIntake) {
-        // What the kernel has taken for us already is ours.
-        if listener.isDatagram { return pullDatagrams(intake, most: Self.mostAtEnd) }
-        intake.refresh()
-        for box in connections.values {
-            box.cutter.finish { piece, line in intake.take(piece, line, from: self, stream: box) }
-        }
+    /// Nobody else writes what was taken any more.
+    private func hasRoomAtEnd(_ intake: LineIntake) -> Bool {
+        hasRoom(intake) || intake.spool.sync() && hasRoom(intake)
+    }
+
+    /// Of what there was no room for at the end, the size is all that is known.
+    private func noteUnread(_ number: Int32) {
+        var left = 0
+        while case let count = listener.receive(number, into: buffer), count > 0 { left += count }
+        guard left > 0 else { return }
+        news.append(
+            LineNews(
+                .warn, "bytes-lost",
+                [
+                    ("source", .string("unix")), ("bytes", .integer(left)), ("reason", .string("full")),
+                    (
+                        "advice",
+                        .string(
+                            "the spool was full at the end (spool.bytes): whoever sends should wait for room, or raise it"
+                        )
+                    ),
+                ]))
     }
 
     /// More than any queue of a socket holds.

@@ -29,6 +29,9 @@ package final class UnixListener {
         return number >= 0 ? number : nil
     }
 
+    /// Nobody can send on this connection any more; what was sent before can still be received.
+    package func refuseMore(_ number: Int32) { shutdown(number, Int32(SHUT_RD)) }
+
     /// How many bytes came; more than fit when a datagram was longer. 0 at the end of a connection, `nothing` when it would have to
     /// wait.
     package func receive(_ number: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int {

@@ -21,6 +21,13 @@ struct EnrichingTests {
         #expect(Program.passed(result) == Program.testCount(of: "lines/pipe.py"))
     }
 
+    @Test("from sockets, whoever sends faster than it can be taken, and whoever stops it")
+    func sockets() {
+        let result = Program.runScript("lines/sockets.py")
+        #expect(result.status == 0, "\(result.output)\(result.errors)")
+        #expect(Program.passed(result) == Program.testCount(of: "lines/sockets.py"))
+    }
+
     private static let absence: Comment = "no Kafka is found (COLOPHON_TEST_KAFKA, KAFKA_HOME, ../shared/kafka)"
 
     /// The commit's, so that every commit looks where none has looked before, and one that fails fails again.

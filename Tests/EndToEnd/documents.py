@@ -105,7 +105,8 @@ def test_paths_keys_metrics_and_files_that_are_named_are_there():
             assert flag in flags, f"{page.name} names {flag}"
         for metric in re.findall(r"`(colophon_[a-z_]+)`", text):
             assert f"`{metric}`" in listed, f"{page.name} names {metric}"
-        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+    for page in {*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")}:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 

@@ -1,0 +1,192 @@
+"""Lines over Unix stream sockets: whoever sends waits while there is no room, and what was sent before an orderly end, or taken before a kill,
+is neither lost nor torn, nor out of order."""
+
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import urllib.request
+from pathlib import Path
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "..", "proxy"))
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, ok, run, wait_until  # noqa: E402
+
+USUAL = "status 200, result: " + ",".join(["the+lord+of+the+rings+2001"] * 8)
+
+
+def line(n):
+    return f"2025-03-04T18:21:03.{n % 1_000_000:06}Z,{n % 97},recommendation request /recommend/{n}, {USUAL}, 4 ms"
+
+
+def numbers(text, cut=()):
+    """The number of each line, every one of which is whole, with what was added behind it; but for those that may have been cut."""
+    found = []
+    for each in text.splitlines():
+        match = re.match(r".*?/recommend/(\d+), ", each)
+        if match and each.startswith(line(int(match[1]))):
+            found.append(int(match[1]))
+            continue
+        own = re.split(", (?:attribution|model_version)=", each)[0]
+        assert any(one.startswith(own) for one in cut), each
+    return found
+
+
+class Sender(threading.Thread):
+    """Sends numbered lines until it cannot, and knows how many of them were sent whole."""
+
+    def __init__(self, path, first=0, most=None):
+        super().__init__(daemon=True)
+        self.connection = socket.socket(socket.AF_UNIX)
+        self.connection.connect(str(path))
+        self.first, self.most = first, most
+        self.sent = first
+        self.start()
+
+    def run(self):
+        try:
+            while self.most is None or self.sent < self.most:
+                self.connection.sendall((line(self.sent) + "\n").encode())
+                self.sent += 1
+        except OSError:
+            return
+
+    def end(self):
+        self.join(PATIENCE)
+        assert not self.is_alive(), "it still sends"
+        self.connection.close()
+        return self.sent
+
+
+def serving(at, upstream, *args):
+    return Colophon(upstream.address, "--logs-unix", str(at / "lines.sock"), "--logs-to", f"file:{at / 'out'}", *args, directory=str(at))
+
+
+def written(at):
+    return (at / "out").read_text() if (at / "out").exists() else ""
+
+
+def metrics_of(colophon):
+    return urllib.request.urlopen(f"http://{colophon.admin}/metrics", timeout=PATIENCE).read().decode()
+
+
+LAST = 990_000_000
+
+
+def pass_a_last_one(at):
+    """Whatever was spooled before it has arrived once it has."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(at / "lines.sock"))
+        connection.sendall((line(LAST) + "\n").encode())
+    wait_until(lambda: f"/recommend/{LAST}," in written(at), "the last line")
+
+
+def place():
+    return tempfile.TemporaryDirectory(prefix="colophon-sockets-")
+
+
+def test_what_was_sent_before_an_orderly_end_is_there():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        sent = []
+        for turn in range(3):
+            with serving(at, upstream) as colophon:
+                senders = [Sender(at / "lines.sock", first=10_000_000 * (3 * turn + n)) for n in range(3)]
+                before = written(at).count("\n")
+                wait_until(lambda: written(at).count("\n") > before + 2000, "lines to pass")
+                colophon.terminate()
+                assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+                sent += [range(sender.first, sender.end()) for sender in senders]
+                assert not colophon.events("bytes-lost"), colophon.said()
+        # What waited in the spool goes out with the next start.
+        with serving(at, upstream) as colophon:
+            pass_a_last_one(at)
+        # The last of each may have been sent in part, or whole but for its end.
+        got = list(dict.fromkeys(numbers(written(at), [line(one.stop) for one in sent])))
+        for one in sent:
+            own = [n for n in got if one.start <= n < one.start + 10_000_000]
+            assert own[:len(one)] == list(one) and len(own) <= len(one) + 1, (one, len(own))
+
+
+def test_after_a_kill_what_arrives_is_whole_and_without_holes():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        with serving(at, upstream) as colophon:
+            sender = Sender(at / "lines.sock")
+            wait_until(lambda: len(numbers(written(at))) > 2000, "lines to pass")
+            colophon.process.send_signal(signal.SIGKILL)
+            colophon.process.wait(PATIENCE)
+            sent = sender.end()
+        # What the file ends with may be half a line: the next process ends that, and writes it anew.
+        before = written(at)
+        count = len(numbers(before[:before.rfind("\n") + 1]))
+        with serving(at, upstream) as colophon:
+            pass_a_last_one(at)
+        got = numbers(written(at), [line(count), line(sent)])
+        got.remove(LAST)
+        # Some twice, none before another that it followed, and none left out.
+        distinct = list(dict.fromkeys(got))
+        assert distinct == list(range(len(distinct))) and count <= len(distinct) <= sent + 1, (count, len(distinct), sent)
+
+
+def test_whoever_sends_waits_while_there_is_no_room():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        os.mkfifo(at / "out")
+        # Nobody reads: what can be written is soon full, then the spool, then the socket.
+        reader = os.open(at / "out", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            with serving(at, upstream, "--spool-bytes", "16MiB") as colophon:
+                sender = Sender(at / "lines.sock", most=150_000)
+
+                def stands():
+                    sent = sender.sent
+                    status = colophon.ask("/v1/status")[1]["lines"]
+                    return sent == sender.sent and status["waiting"] > 1000 and status["spool_bytes"] > 8 << 20
+                wait_until(stands, "everything to be full")
+                assert sender.is_alive() and sender.sent < 150_000
+                os.set_blocking(reader, True)
+                text = b""
+                while text.count(b"\n") < 150_000:
+                    text += os.read(reader, 1 << 20)
+                assert sender.end() == 150_000
+                assert numbers(text.decode()) == list(range(150_000))
+                metrics = metrics_of(colophon)
+                assert not re.search(r'colophon_lines_lost_total\{[^}]*\} [1-9]', metrics), metrics
+        finally:
+            os.close(reader)
+
+
+def test_connections_beyond_what_is_read_at_once_are_refused_and_counted():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        with serving(at, upstream) as colophon:
+            connections = []
+
+            def connect():
+                one = socket.socket(socket.AF_UNIX)
+                one.connect(str(at / "lines.sock"))
+                connections.append(one)
+            for _ in range(256):
+                connect()
+            wait_until(lambda: "colophon_socket_connections 256" in metrics_of(colophon), "all to be taken")
+            connect()
+            connections[-1].settimeout(PATIENCE)
+            assert connections[-1].recv(1) == b"", "it was taken"
+            wait_until(lambda: "colophon_socket_connections_refused_total 1" in metrics_of(colophon), "it to be counted")
+            # Those that are there go on, and when one goes there is room for another.
+            connections[0].sendall((line(1) + "\n").encode())
+            connections[1].close()
+            wait_until(lambda: "colophon_socket_connections 255" in metrics_of(colophon), "one to go")
+            connect()
+            connections[-1].sendall((line(2) + "\n").encode())
+            wait_until(lambda: sorted(numbers(written(at))) == [1, 2], "both lines")
+            for one in connections:
+                one.close()
+
+
+if __name__ == "__main__":
+    run(globals())
