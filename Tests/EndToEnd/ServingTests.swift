@@ -9,7 +9,7 @@ struct ServingTests {
         "clients, servers and operators get what they were promised",
         arguments: [
             "stamping", "exchanges", "operation", "clients", "records", "configured", "observed", "asked", "kept",
-            "doubted", "unwatched",
+            "doubted", "unwatched", "described",
         ])
     func serves(script: String) {
         let result = Program.runScript("proxy/\(script).py")
