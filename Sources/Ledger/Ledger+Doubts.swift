@@ -17,7 +17,7 @@ extension Ledger {
     private func writeSafely(_ waits: Bool, _ body: () throws(LedgerError) -> Void) throws(LedgerError) {
         try sqlite { () throws(SQLiteError) in
             try database.execute(
-                "PRAGMA synchronous = FULL; PRAGMA busy_timeout = \(waits ? patience : 50)")
+                "PRAGMA synchronous = FULL; PRAGMA busy_timeout = \(waits ? patience : Self.shortPatience)")
         }
         defer {
             try? database.execute(

@@ -30,8 +30,10 @@ package final class Ledger {
     /// How long this one does.
     package private(set) var patience = busyTimeoutMilliseconds
 
-    /// Whoever has something to do meanwhile waits a little, and tries again.
-    package func wait(milliseconds: Int32 = busyTimeoutMilliseconds) throws(LedgerError) {
+    /// Whoever has something to do meanwhile waits this long, and tries again.
+    package static let shortPatience: Int32 = 50
+
+    package func setPatience(milliseconds: Int32 = busyTimeoutMilliseconds) throws(LedgerError) {
         patience = milliseconds
         try sqlite { () throws(SQLiteError) in try database.execute("PRAGMA busy_timeout = \(milliseconds)") }
     }

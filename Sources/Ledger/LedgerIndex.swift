@@ -9,7 +9,7 @@ package struct LedgerIndex: ManifestIndex {
     package var place: String { "the ledger \(ledger.path)" }
 
     package func revision() throws(ManifestIndexError) -> Int64 {
-        do { return try ledger.revision() &+ ledger.watchRevision() << 40 } catch { throw ManifestIndexError(error) }
+        do { return try ledger.revision() &+ ledger.lookWhoWatches() << 40 } catch { throw ManifestIndexError(error) }
     }
 
     package func find(_ key: ManifestKey, limit: Int) throws(ManifestIndexError) -> [IndexedManifest] {

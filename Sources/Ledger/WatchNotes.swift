@@ -53,19 +53,60 @@ extension Ledger {
         guard !watchedHere.contains(where: { $0.hasSameBytes(as: variant) }) else { return nil }
         let key = ByteKey(variant)
         let now = Clock.monotonic()
-        if let known = watching[key], known.since == since, now - known.lookedAt < Self.lookAgain { return known.doubt }
-        let doubt = lookForNotes(of: variant, since: since)
+        let known = watching[key].flatMap { $0.since == since ? $0 : nil }
+        if let known, now - known.lookedAt < Self.lookAgain { return known.doubt }
+        let doubt = doubtByNotes(of: variant, since: since)
+        if let known, known.doubt != doubt { watchChanges += 1 }
         watching[key] = Watching(variant: variant, since: since, lookedAt: now, doubt: doubt)
         return doubt
     }
 
-    /// A number that changes when somebody began, or ceased, to watch what was asked for before.
-    package func watchRevision() -> Int64 {
-        for known in watching.values {
-            let doubt = unwatched(known.variant, since: known.since)
-            if doubt != known.doubt { watchChanges += 1 }
-        }
+    /// Looks again who watches what was asked for before: a number that changes when somebody began, or ceased, to.
+    package func lookWhoWatches() -> Int64 {
+        for known in watching.values { _ = unwatched(known.variant, since: known.since) }
         return watchChanges
+    }
+
+    /// What all sidecars together have noted of a pointer.
+    package enum Noted: Sendable {
+        /// Nobody ever noted anything here: a ledger that came without notes.
+        case nothing
+        /// There are notes, and none of this that says anything: it was never written, or is damaged.
+        case unreadable
+        case note(WatchNote)
+    }
+
+    /// The last note of any sidecar on what this activation made live.
+    package func noted(of variant: String, since: Instant) -> Noted {
+        let directory = Paths.join(Paths.directory(of: path), Self.watched)
+        guard (try? FileStatus.of(directory)) ?? nil != nil else { return .nothing }
+        let name = noteName(of: variant, since: since)
+        var last: WatchNote?
+        for instance in (try? Files.names(in: directory)) ?? [] {
+            guard let note = WatchNote(Paths.join(Paths.join(directory, instance), name)) else { continue }
+            guard let other = last, (other.due, other.time) > (note.due, note.time) else {
+                last = note
+                continue
+            }
+        }
+        return last.map(Noted.note) ?? .unreadable
+    }
+
+    /// Removes notes of activations that others have followed: they say nothing any more, whoever wrote them.
+    package func tidyNotes() {
+        let directory = Paths.join(Paths.directory(of: path), Self.watched)
+        guard let variants = try? variants() else { return }
+        var kept: Set<String> = []
+        for variant in variants {
+            guard let last = try? activation(of: variant, at: Instant(microseconds: .max)) else { return }
+            kept.insert(noteName(of: variant, since: last.from))
+        }
+        for instance in (try? Files.names(in: directory)) ?? [] {
+            let own = Paths.join(directory, instance)
+            for name in (try? Files.names(in: own)) ?? [] where !kept.contains(name) {
+                try? RawFile.remove(Paths.join(own, name))
+            }
+        }
     }
 
     /// What was found of notes the last time.
@@ -79,15 +120,19 @@ extension Ledger {
     /// So often is enough, whatever is asked.
     private static let lookAgain: Int64 = 1_000_000
 
-    private func lookForNotes(of variant: String, since: Instant) -> DoubtedTime? {
-        let directory = Paths.join(Paths.directory(of: path), Self.watched)
-        let name = noteName(of: variant, since: since)
-        var last: Instant?
-        for instance in (try? Files.names(in: directory)) ?? [] {
-            guard let note = WatchNote(Paths.join(Paths.join(directory, instance), name)) else { continue }
-            if note.due > Clock.now() { return nil }
-            last = max(last ?? note.time, note.time)
+    private func doubtByNotes(of variant: String, since: Instant) -> DoubtedTime? {
+        let now = Clock.now()
+        switch noted(of: variant, since: since) {
+        case .nothing: return nil
+        case .note(let note) where note.time <= now.advanced(by: Self.clockStep):
+            guard note.due <= now else { return nil }
+            return DoubtedTime(from: note.time, until: nil, reason: "nobody has watched the pointer since")
+        // A note from the future says nothing: the clock was set back.
+        case .unreadable, .note:
+            return DoubtedTime(from: since, until: nil, reason: "nobody has noted that the pointer was watched")
         }
-        return last.map { DoubtedTime(from: $0, until: nil, reason: "nobody has watched the pointer since") }
     }
+
+    /// Clocks are put right by this much without anybody noticing.
+    private static let clockStep: Int64 = 1_000_000
 }

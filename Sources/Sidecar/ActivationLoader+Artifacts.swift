@@ -51,14 +51,6 @@ extension ActivationLoader {
         }
     }
 
-    func lookAtOthers(than index: Int) {
-        for other in watches.indices where other != index && states[other].isCurrent {
-            if look(other) { change(other) { $0.isCurrent = false } }
-        }
-        noteWatched()
-        board?.reclaim()
-    }
-
     private final class Result<Value: Sendable>: Sendable {
         let value = Mutex<Value?>(nil)
     }

@@ -1,5 +1,7 @@
 import Ledger
+import Manifests
 import Provenance
+import Proxy
 import Runtime
 import Synchronization
 
@@ -25,9 +27,36 @@ extension ActivationLoader {
     func look(_ index: Int) -> Bool {
         let now = Clock.now()
         let hasChanged = watches[index].hasChanged()
-        if now < lookedAt[index] { shared.withLock { $0[index].noteSetBack(from: lookedAt[index], to: now) } }
+        noteSetBack(index, now)
         if !hasChanged, states[index].isCurrent { lookedAt[index] = now }
         return hasChanged
+    }
+
+    private func noteSetBack(_ index: Int, _ now: Instant) {
+        if now < lookedAt[index] { shared.withLock { $0[index].noteSetBack(from: lookedAt[index], to: now) } }
+    }
+
+    /// What has to be done while one pointer's manifest takes long: another one may name something else meanwhile. One that was only written
+    /// anew, with what it named before, waits for its turn.
+    func lookAtOthers(than index: Int) {
+        for other in watches.indices where other != index && states[other].isCurrent {
+            let now = Clock.now()
+            if watches[other].hasMoved, pointed(other) != states[other].pointed {
+                change(other) { $0.isCurrent = false }
+                continue
+            }
+            noteSetBack(other, now)
+            lookedAt[other] = now
+        }
+        noteWatched()
+        board?.reclaim()
+    }
+
+    private func pointed(_ index: Int) -> Pointed {
+        guard let file = try? ManifestFile.load(states[index].path, verification: settings.verify) else {
+            return .unreadable
+        }
+        return .manifest(file.manifest.digest)
     }
 
     /// The doubt that an activation ends and that the ledger does not know of. At a start it is that the pointer may have led elsewhere for
@@ -74,52 +103,6 @@ extension ActivationLoader {
 
     /// The clock of file systems stands still for some milliseconds at a time.
     private static let coarseness: Int64 = 50_000
-
-    /// A file that says until when a pointer was watched, and found to name what this activation made live.
-    private func watchedFile(_ variant: String, _ since: Instant) -> String {
-        Paths.join(watchedDirectory, ledger.noteName(of: variant, since: since))
-    }
-
-    /// Until when, and whether it was the pointer that is watched now: what another one did since, nobody can tell from this one.
-    private func watchedUntil(_ index: Int, _ last: Activation) -> (time: Instant, isHere: Bool)? {
-        guard let note = WatchNote(watchedFile(states[index].variant, last.from)) else { return nil }
-        return (note.time, note.path.hasSameBytes(as: Paths.absolute(states[index].path)))
-    }
-
-    /// Notes that all is on record until now: whatever happens while nobody watches comes later. Where that fails, more is doubted, not less.
-    func noteWatched(isLast: Bool = false) {
-        for (index, state) in states.enumerated() {
-            guard state.isCurrent, state.unwrittenDoubts.isEmpty, let since = state.activeSince else { continue }
-            let file = watchedFile(state.variant, since)
-            let noted = watchedNotes[index]
-            let isSame = noted.map { $0.file == file && $0.path.hasSameBytes(as: state.path) } ?? false
-            if let noted, isSame, !isLast, lookedAt[index].microseconds - noted.time.microseconds < Self.noteInterval {
-                continue
-            }
-            let time = lookedAt[index]
-            let due = isLast ? time : time.advanced(by: 2 * (Self.noteInterval + settings.poll))
-            guard (try? WatchNote(time: time, due: due, path: Paths.absolute(state.path)).write(file)) != nil else {
-                continue
-            }
-            if let noted, noted.file != file { try? RawFile.remove(noted.file) }
-            watchedNotes[index] = (file, state.path, lookedAt[index])
-        }
-        if !hasTidiedNotes { tidyNotes() }
-    }
-
-    /// Notes of activations that others have followed, by whatever process, say nothing any more.
-    private func tidyNotes() {
-        hasTidiedNotes = true
-        guard let variants = try? ledger.variants(), let names = try? Files.names(in: watchedDirectory) else { return }
-        var kept: Set<String> = []
-        for variant in variants {
-            guard let last = try? ledger.activation(of: variant, at: Instant(microseconds: .max)) else { return }
-            kept.insert(Paths.name(of: watchedFile(variant, last.from)))
-        }
-        for name in names where !kept.contains(name) { try? RawFile.remove(Paths.join(watchedDirectory, name)) }
-    }
-
-    private static let noteInterval: Int64 = 5_000_000
 
     /// The pointer cannot be followed at the start: what was live until then is doubted from when it was last sure. Where the pointer was not
     /// followed before either, its own change says nothing of that.
@@ -187,5 +170,26 @@ extension ActivationLoader {
                     [("variant", .string(state.variant)), ("reason", .string(error.description))])
             }
         }
+    }
+
+    /// The pointer names what is active, perhaps again: then the model server may have followed it elsewhere meanwhile, and comes
+    /// back as after an activation.
+    func confirm(_ index: Int, _ file: ManifestFile) {
+        confirmed.add(1, ordering: .relaxed)
+        guard !states[index].isCurrent || states[index].problem != nil || noteGap(index) else { return }
+        endDoubt(index)
+        lastSerial += 1
+        let serial = lastSerial
+        let settle = settings.settle
+        change(index) { state in
+            state.isCurrent = true
+            state.problem = nil
+            state.isNotRecorded = false
+            state.serial = serial
+            state.settle(settle)
+        }
+        log.write(
+            .info, "manifest-confirmed",
+            [("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version))])
     }
 }

@@ -50,12 +50,13 @@ extension ActivationLoader {
                     of: index, file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
                     called: file.path.isEmpty ? file.manifest.version : file.path)
                 guard let written = try record(index, file, cause: .api, actor: order.actor) else {
-                    throw LoadFailure("the pointer has moved on meanwhile: ask again")
+                    throw Self.movesOn
                 }
                 recorded = written
             } catch {
                 // The pointer may have moved on meanwhile: then it is its turn next.
-                let isStill = !watches[index].hasChanged()
+                let isStill = !watches[index].hasMoved
+                if wasCurrent, isStill { lookedAt[index] = Clock.now() }
                 // Nothing came of it: nothing was in doubt.
                 if wasCurrent, isStill {
                     shared.withLock { if !($0[index].doubt?.isBegun ?? true) { $0[index].doubt = nil } }

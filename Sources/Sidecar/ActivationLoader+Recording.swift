@@ -24,10 +24,11 @@ extension ActivationLoader {
     func record(_ index: Int, _ file: ManifestFile, cause: Cause, actor: String?) throws(LoadFailure) -> Recorded? {
         // At the start nothing is served yet, and nothing else is to be done.
         guard cause != .start else { return try recordOnce(index, file, cause: cause, actor: actor) }
-        let deadline = Clock.monotonic() + Self.longestWait
+        let deadline = ledgerDeadline ?? Clock.monotonic() + Self.longestWait
+        ledgerDeadline = deadline
         let ledger = ledger
-        try? ledger.wait(milliseconds: Self.shortWait)
-        defer { try? ledger.wait() }
+        try? ledger.setPatience(milliseconds: Ledger.shortPatience)
+        defer { try? ledger.setPatience() }
         while true {
             do throws(LoadFailure) { return try recordOnce(index, file, cause: cause, actor: actor) } catch {
                 guard error.isOfBusyLedger, Clock.monotonic() < deadline, !isStopping.load(ordering: .acquiring) else {
@@ -41,7 +42,6 @@ extension ActivationLoader {
 
     /// Who waits for the answer to an order is told to ask again; a pointer is looked at again by itself.
     private static let longestWait: Int64 = 5_000_000
-    private static let shortWait: Int32 = 50
 
     private func recordOnce(
         _ index: Int, _ file: ManifestFile, cause: Cause, actor: String?

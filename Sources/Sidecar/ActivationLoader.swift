@@ -36,10 +36,14 @@ final class ActivationLoader: @unchecked Sendable {
     var lookedAt: [Instant]
     /// Notes of until when pointers were watched: by this sidecar, and by the last one of this instance.
     let watchedDirectory: String
-    var watchedNotes: [(file: String, path: String, time: Instant)?]
+    var watchedNotes: [OwnNote?]
+    /// Whether the last of them could not be written.
+    var notesFail = false
     var hasTidiedNotes = false
     /// How often in a row a doubt could not be written to the ledger.
     var doubtFailures = 0
+    /// Until when the ledger is waited for in this turn, by all that wait for it; nil while nobody had to.
+    var ledgerDeadline: Int64?
     var lastSerial: UInt64 = 0
     var board: StampBoard?
     var known: [StampTable.Known] = []
@@ -102,6 +106,9 @@ final class ActivationLoader: @unchecked Sendable {
 
     /// Loads every variant's manifest before anything is served. Throws when one cannot be loaded and none is optional.
     func loadFirst() throws(SidecarError) {
+        var isLoaded = false
+        // Whoever gives up watches nothing from then on.
+        defer { if !isLoaded { noteWatched(isLast: true) } }
         for index in states.indices {
             load(index, cause: .start)
             let state = states[index]
@@ -113,6 +120,7 @@ final class ActivationLoader: @unchecked Sendable {
                     variant: state.variant, path: state.path, reason: state.problem ?? "there is no manifest")
             }
         }
+        isLoaded = true
     }
 
     /// The table of what is active now.
@@ -139,8 +147,8 @@ final class ActivationLoader: @unchecked Sendable {
     func run() {
         defer {
             refuseRest()
-            writeDoubts()
             noteWatched(isLast: true)
+            writeDoubts()
         }
         do { watch = try FileWatch() } catch {
             // Looking from time to time is enough, only later.
@@ -154,6 +162,7 @@ final class ActivationLoader: @unchecked Sendable {
             if isReady[0] { wake.clear() }
             if isReady[1] { watch?.clear() }
             if isStopping.load(ordering: .acquiring) { return }
+            ledgerDeadline = nil
             let orders = takeOrders()
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
@@ -249,12 +258,12 @@ final class ActivationLoader: @unchecked Sendable {
 
     // MARK: - Loading
 
-    /// `actor` is who asked, where that was not the pointer itself.
+    /// `actor` is who sent the signal that caused it.
     func load(_ index: Int, cause: Cause, by actor: String? = nil, attempt: Int = 1) {
         let state = states[index]
         let time = Clock.now()
         watches[index].remember()
-        defer { if states[index].isCurrent { lookedAt[index] = time } }
+        defer { if states[index].isCurrent { lookedAt[index] = max(lookedAt[index], time) } }
         do throws(LoadFailure) {
             guard let file = try follow(index) else { return }
             if state.manifest == nil, try keepsOverride(index, file) { return }
@@ -273,6 +282,7 @@ final class ActivationLoader: @unchecked Sendable {
             }
             let asker = cause == .signal ? actor : Paths.absolute(state.path)
             guard let recorded = try record(index, file, cause: cause, actor: asker) else {
+                guard attempt < Self.mostAttempts else { throw Self.movesOn }
                 return load(index, cause: cause, by: actor, attempt: attempt + 1)
             }
             activate(index, file, stamp, recorded, cause: cause)
@@ -314,6 +324,9 @@ final class ActivationLoader: @unchecked Sendable {
                 ])
         }
     }
+
+    static let movesOn = LoadFailure(
+        "the pointer moved on while another process wrote to the ledger: ask again", isOfLedger: true)
 
     /// How often a pointer is read again that changes while it is read.
     private static let mostAttempts = 5
@@ -412,27 +425,6 @@ final class ActivationLoader: @unchecked Sendable {
                 ("file", .optional(states[index].file)),
                 ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
             ])
-    }
-
-    /// The pointer names what is active, perhaps again: then the model server may have followed it elsewhere meanwhile, and comes
-    /// back as after an activation.
-    private func confirm(_ index: Int, _ file: ManifestFile) {
-        confirmed.add(1, ordering: .relaxed)
-        guard !states[index].isCurrent || states[index].problem != nil || noteGap(index) else { return }
-        endDoubt(index)
-        lastSerial += 1
-        let serial = lastSerial
-        let settle = settings.settle
-        change(index) { state in
-            state.isCurrent = true
-            state.problem = nil
-            state.isNotRecorded = false
-            state.serial = serial
-            state.settle(settle)
-        }
-        log.write(
-            .info, "manifest-confirmed",
-            [("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version))])
     }
 
     func change(_ index: Int, _ body: (inout State) -> Void) {

@@ -2,10 +2,14 @@
 change, copies of the data directory. No line of such a time may claim what nobody knew, and none of a time that was watched may lose what was."""
 
 import contextlib
+import json
+import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
+import urllib.error
 import urllib.request
 
 from doubted import directory, doubts, enriched, history, later, line, serving, traced, variant, watched
@@ -256,6 +260,145 @@ def test_others_are_looked_at_while_one_waits_for_the_ledger():
                 assert row["model_version"] != "a2" or any(one["from"] <= row["from"] and one["until"] >= row["until"] for one in row["doubts"]), row
             for arm, version in (("a", "a3"), ("b", "b2")):
                 colophon.get("/", f"X-Arm: {arm}\r\n").assert_stamped(version)
+
+
+def test_a_start_that_fails_leaves_nothing_that_is_claimed_for_ever():
+    with Upstream(ok) as upstream, directory() as at:
+        for name in ("a", "b"):
+            place(at / f"{name}.json", manifest(f"{name}1"))
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", manifest_args=pointers,
+                      version=None, directory=str(at)) as colophon:
+            colophon.terminate()
+            colophon.process.wait(PATIENCE)
+        place(at / "a.json", manifest("a2"))
+        place(at / "b.json", "rubbish")
+        failed = Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", manifest_args=pointers, version=None, directory=str(at))
+        assert failed.process.wait(PATIENCE) == 1, failed.said()
+        later(1.2)
+        meant = line(time.time()).replace("status 200,", "status 200, variant=a,")
+        result = subprocess.run([COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "none"], capture_output=True, text=True,
+                                input=meant + "\n", timeout=PATIENCE)
+        assert "model_version=a2" in result.stdout and "attribution=unknown" in result.stdout, (result, notes(at))
+
+
+def test_a_pointer_that_never_rests_while_the_ledger_is_locked_is_told_of():
+    with Upstream(ok) as upstream, directory() as at, serving(upstream, at) as colophon, contextlib.closing(
+            sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Event()
+
+        def flip():
+            number = 0
+            while not ends.is_set():
+                number += 1
+                place(colophon.pointer, manifest(f"n{number % 2}"))
+        flipping = threading.Thread(target=flip)
+        flipping.start()
+        try:
+            assert colophon.event("reload-failed")["still_active"] == "m1"
+            request = urllib.request.Request(f"http://{colophon.admin}/v1/reload", b"{}", {"Content-Type": "application/json"})
+            try:
+                raise AssertionError(urllib.request.urlopen(request, timeout=PATIENCE).read())
+            except urllib.error.HTTPError as error:
+                # It is answered, with what came of it.
+                assert error.code == 422, error.read()
+        finally:
+            ends.set()
+            flipping.join(PATIENCE)
+            other.execute("ROLLBACK")
+        place(colophon.pointer, manifest("m2"))
+        wait_until(lambda: colophon.get("/").one("X-Model-Version") == "m2", "the last one")
+
+
+def test_what_is_in_doubt_itself_promises_nothing():
+    with Upstream(ok) as upstream, directory() as at:
+        with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "10m", version="m1", directory=str(at)) as colophon, contextlib.closing(
+                sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+            wait_until(lambda: watched(at), "the note")
+            other.execute("BEGIN IMMEDIATE")
+            try:
+                place(colophon.pointer, manifest("m2"))
+                wait_until(lambda: not variant(colophon)["current"], "it to be seen")
+                later(1.2)
+                meanwhile = time.time()
+                wait_until(lambda: enriched(colophon, meanwhile) == [("m1", "unknown")], "the promise to be taken back")
+                colophon.terminate()
+                colophon.process.wait(PATIENCE)
+                assert enriched(colophon, meanwhile) == [("m1", "unknown")]
+            finally:
+                other.execute("ROLLBACK")
+
+
+def test_damaged_notes_and_a_directory_that_was_removed_make_nothing_sure():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at) as colophon:
+            wait_until(lambda: watched(at), "the note")
+            shutil.rmtree(at / "data" / "watched")
+            wait_until(lambda: (at / "data" / "watched" / "default").exists() and watched(at), "it to be made again")
+            colophon.terminate()
+            colophon.process.wait(PATIENCE)
+        later(1.2)
+        for text in ("", "rubbish\n"):
+            notes(at)[0].write_text(text)
+            assert enriched(colophon, time.time()) == [("m1", "unknown")], text
+        place(colophon.pointer, manifest("m2"))
+        later(1.2)
+        meanwhile = time.time()
+        place(colophon.pointer, manifest("m1"))
+        with serving(upstream, at, version=None) as colophon:
+            later(0.2)
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")], doubts(colophon)
+
+
+def test_another_instance_knows_until_when_the_one_before_it_watched():
+    with Upstream(ok) as upstream, directory() as at:
+        with serving(upstream, at, "--instance", "pod-1") as colophon:
+            wait_until(lambda: list((at / "data" / "watched" / "pod-1").iterdir()), "the note")
+            colophon.terminate()
+            colophon.process.wait(PATIENCE)
+        later(1.2)
+        place(colophon.pointer, manifest("m2"))
+        later(1.2)
+        meanwhile = time.time()
+        place(colophon.pointer, manifest("m1"))
+        assert enriched(colophon, meanwhile) == [("m1", "unknown")]
+        with serving(upstream, at, "--instance", "pod-2", version=None) as colophon:
+            assert enriched(colophon, meanwhile) == [("m1", "unknown")], doubts(colophon)
+
+
+def test_others_keep_what_they_were_told_while_one_waits_for_the_ledger():
+    with Upstream(ok) as upstream, directory() as at:
+        for name in ("a", "b"):
+            place(at / f"{name}.json", manifest(f"{name}1"))
+        place(at / "b9.json", manifest("b9"))
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--poll", "100ms", "--attribution-settle", "none",
+                      manifest_args=pointers, version=None, directory=str(at)) as colophon, contextlib.closing(
+                          sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+            subprocess.run([COLOPHON, "index", "add", str(at / "b9.json"), "--data-dir", str(at / "data")], check=True, capture_output=True)
+
+            def order(version):
+                body = json.dumps({"manifest": version, "variant": "b", "settled": True}).encode()
+                request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", body, {"Content-Type": "application/json"})
+                try:
+                    return urllib.request.urlopen(request, timeout=PATIENCE).status
+                except urllib.error.HTTPError as error:
+                    return error.code
+            place(at / "b.json", manifest("b1"))
+            assert order("b9") == 200
+            other.execute("BEGIN IMMEDIATE")
+            try:
+                # One that is refused, because it could not be written in time, has changed nothing either.
+                assert order("b1") == 503
+                place(at / "a.json", manifest("a2"))
+                place(at / "b.json", manifest("b1"))
+                colophon.event("reload-failed")
+            finally:
+                other.execute("ROLLBACK")
+            wait_until(lambda: colophon.get("/", "X-Arm: a\r\n").one("X-Model-Version") == "a2", "a")
+            colophon.get("/", "X-Arm: b\r\n").assert_stamped("b9")
+            assert not colophon.events("manifest-unconfirmed"), colophon.said()
 
 
 run(globals())
