@@ -192,6 +192,12 @@ struct DoubtTests {
         try RawFile.remove(scratch.path("l/watched/b/" + ledger.noteName(of: "v", since: at(since))))
         try note(ledger, "b", until: moment(-3), due: moment(600), since: since + 1)
         #expect(try doubted(by: fresh()) == [moment(-50)])
+        // A note from the future says nothing, whatever it promises: the clock was set back.
+        try note(ledger, "a", until: moment(300), due: moment(600), since: since)
+        #expect(try doubted(by: fresh()) == [at(since)])
+        // Where others have noted something, and nobody of this one, nothing of it is sure.
+        try RawFile.remove(scratch.path("l/watched/a/" + ledger.noteName(of: "v", since: at(since))))
+        #expect(try doubted(by: fresh()) == [at(since)])
         // Whoever watches it by himself knows more.
         let own = try fresh()
         own.watchedHere = ["v"]

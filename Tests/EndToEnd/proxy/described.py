@@ -51,7 +51,7 @@ def test_the_checker_finds_what_is_wrong():
 
 
 def test_every_answer_is_described_member_by_member():
-    with Upstream(ok) as upstream, Colophon(upstream.address, "--logs-to", "stdout", "--logs-files", "/no/such/*.log", "--attribution-settle", "none",
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--logs-to", "file:/dev/null", "--logs-files", "/no/such/*.log", "--attribution-settle", "none",
                                             "--recommendation-line", "true") as colophon:
         index(colophon, "m2", "m3")
         # An ambiguous version, and one whose file nobody knows any more.
