@@ -86,9 +86,10 @@ extension ActivationLoader {
         try write(WatchNote(time: time, due: time, path: before.note.path), index, before.file)
     }
 
-    /// The directory may have been removed meanwhile.
+    /// The directory may have been removed meanwhile. Where all of the data directory has gone, nothing is put in its way when it comes back.
     private func write(_ note: WatchNote, _ index: Int, _ file: String) throws(SystemError) {
         do { try note.write(file) } catch {
+            guard ledger.isInPlace else { throw error }
             try Files.makeDirectory(watchedDirectory)
             try note.write(file)
         }
