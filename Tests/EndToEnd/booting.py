@@ -80,11 +80,11 @@ class Debian:
         """Starts it with systemd, on this machine's network."""
         self.process = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "-D", str(self.root), "-M", self.directory.name.replace("_", "-"), "--boot", "--register=no", "--keep-unit", "--console=pipe"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.directory / "nspawn.log", "w"), start_new_session=True)
 
         def leader():
             """The child that is the first process in there: another one prepares its place, and goes."""
-            assert self.process.poll() is None, "systemd-nspawn has ended"
+            assert self.process.poll() is None, "systemd-nspawn has ended: " + (self.directory / "nspawn.log").read_text()
             for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
                 with contextlib.suppress(OSError):
                     if re.search(r"^NSpid:\s+\d+\s+1$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE):
