@@ -7,7 +7,7 @@ package struct Signals: ~Copyable {
 
     package enum Signal: Sendable {
         case terminate
-        /// `sender` is nil where the kernel sent it.
+        /// `sender` is nil where the kernel sent it, or somebody whom this process cannot see: in another namespace of processes.
         case hangup(sender: String?)
     }
 

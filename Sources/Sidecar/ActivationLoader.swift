@@ -62,6 +62,8 @@ final class ActivationLoader: @unchecked Sendable {
     let isStopping = Atomic<Bool>(false)
     private let orders = Mutex(Orders())
     private let wake: Wake
+    /// Readable once `run` has ended.
+    let ended: Wake
 
     /// What other threads have asked for and the loader's own has not done yet.
     private struct Orders {
@@ -84,6 +86,7 @@ final class ActivationLoader: @unchecked Sendable {
         self.ledger = ledger
         self.log = log
         wake = try Wake()
+        ended = try Wake()
         settle = Mutex(settings.settle)
         let states = settings.variants.map { variant in
             State(variant: variant, path: settings.value(of: variant, in: settings.manifest) ?? "")
@@ -149,6 +152,7 @@ final class ActivationLoader: @unchecked Sendable {
             refuseRest()
             noteWatched(isLast: true)
             writeDoubts()
+            ended.signal()
         }
         do { watch = try FileWatch() } catch {
             // Looking from time to time is enough, only later.

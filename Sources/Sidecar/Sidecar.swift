@@ -187,6 +187,7 @@ package struct Sidecar: ~Copyable {
     private static let usualConnections = 10_000
     /// Signals to end that follow one another faster are one.
     private static let echoTime: Int64 = 500_000
+    private static let loaderFarewell: Int32 = 1000
     /// Descriptors besides those of connections.
     private static let spareDescriptors = 256
 
@@ -258,6 +259,8 @@ package struct Sidecar: ~Copyable {
         }
         let isClean = supervise()
         loader.stop()
+        // Whoever waits for an order is answered, and the last notes are written; it may also be hashing gigabytes, and leaves nothing half done.
+        _ = Readiness.wait([loader.ended.number], milliseconds: Self.loaderFarewell)
         workers.joinAll()
         recorder?.stop()
         recording?.join()
@@ -267,7 +270,6 @@ package struct Sidecar: ~Copyable {
         answers.stop()
         probes.stop()
         server.stop()
-        // Not waited for: it may be hashing gigabytes, and leaves nothing half done.
         _ = consume loading
         serving?.join()
         logEnd(isClean: isClean)

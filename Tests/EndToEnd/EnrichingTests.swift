@@ -14,18 +14,13 @@ struct EnrichingTests {
             || homes.contains { Files.isDirectory($0 + "/libs", writable: false) }
     }
 
-    @Test("from standard input to standard output, whatever comes and whoever stops it")
-    func filters() {
-        let result = Program.runScript("lines/pipe.py")
+    @Test(
+        "from standard input and sockets, whatever comes, faster than it can be taken, and whoever stops it",
+        arguments: ["pipe", "sockets"])
+    func takes(script: String) {
+        let result = Program.runScript("lines/\(script).py")
         #expect(result.status == 0, "\(result.output)\(result.errors)")
-        #expect(Program.passed(result) == Program.testCount(of: "lines/pipe.py"))
-    }
-
-    @Test("from sockets, whoever sends faster than it can be taken, and whoever stops it")
-    func sockets() {
-        let result = Program.runScript("lines/sockets.py")
-        #expect(result.status == 0, "\(result.output)\(result.errors)")
-        #expect(Program.passed(result) == Program.testCount(of: "lines/sockets.py"))
+        #expect(Program.passed(result) == Program.testCount(of: "lines/\(script).py"))
     }
 
     private static let absence: Comment = "no Kafka is found (COLOPHON_TEST_KAFKA, KAFKA_HOME, ../shared/kafka)"

@@ -75,6 +75,13 @@ def metrics_of(colophon):
     return urllib.request.urlopen(f"http://{colophon.admin}/metrics", timeout=PATIENCE).read().decode()
 
 
+def is_full(colophon, sender):
+    """Whether nothing more is taken."""
+    sent = sender.sent
+    status = colophon.ask("/v1/status")[1]["lines"]
+    return sent == sender.sent and status["waiting"] > 1000 and status["spool_bytes"] > 8 << 20
+
+
 LAST = 990_000_000
 
 
@@ -142,12 +149,7 @@ def test_whoever_sends_waits_while_there_is_no_room():
         try:
             with serving(at, upstream, "--spool-bytes", "16MiB") as colophon:
                 sender = Sender(at / "lines.sock", most=150_000)
-
-                def stands():
-                    sent = sender.sent
-                    status = colophon.ask("/v1/status")[1]["lines"]
-                    return sent == sender.sent and status["waiting"] > 1000 and status["spool_bytes"] > 8 << 20
-                wait_until(stands, "everything to be full")
+                wait_until(lambda: is_full(colophon, sender), "everything to be full")
                 assert sender.is_alive() and sender.sent < 150_000
                 os.set_blocking(reader, True)
                 text = b""
@@ -157,6 +159,25 @@ def test_whoever_sends_waits_while_there_is_no_room():
                 assert numbers(text.decode()) == list(range(150_000))
                 metrics = metrics_of(colophon)
                 assert not re.search(r'colophon_lines_lost_total\{[^}]*\} [1-9]', metrics), metrics
+        finally:
+            os.close(reader)
+
+
+def test_what_there_is_no_room_for_at_the_end_is_told_of():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        os.mkfifo(at / "out")
+        reader = os.open(at / "out", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            with serving(at, upstream, "--spool-bytes", "16MiB") as colophon:
+                sender = Sender(at / "lines.sock")
+                wait_until(lambda: is_full(colophon, sender), "everything to be full")
+                colophon.terminate()
+                assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+                sender.end()
+                # What the last turns took is not lost: so much, and no more, the kernel still held.
+                [lost] = colophon.events("bytes-lost")
+                assert lost["source"] == "unix" and lost["reason"] == "full" and 0 < lost["bytes"] < 1 << 20, lost
         finally:
             os.close(reader)
 

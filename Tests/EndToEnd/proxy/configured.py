@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import jsonschema
@@ -95,6 +96,18 @@ def test_what_can_change_changes_and_what_cannot_is_named():
         assert latest["actor"] == f"process {os.getpid()} of user {os.getuid()}", latest
         assert served.reload("attribution: {settle: none}\nmanifest: other.json\n")["changed"] == ["timeouts.idle", "log.level"]
         assert served.ask("/v1/status")[1]["configuration"]["need_restart"] == []
+
+
+def test_what_is_noted_of_the_pointer_promises_what_the_new_poll_keeps():
+    with Upstream(ok) as upstream, Configured(upstream.address, "poll: 100ms\n") as served:
+        def promised():
+            """For how many seconds the last note vouches."""
+            [note] = (served.path / "data" / "watched" / "default").iterdir()
+            noted, due = (datetime.fromisoformat(text) for text in note.read_text().split("\n")[:2])
+            return (due - noted).total_seconds()
+        wait_until(lambda: promised() < 11, "the note")
+        served.reload("poll: 10m\n")
+        wait_until(lambda: promised() > 1200, "a note that lasts until the next look")
 
 
 def test_the_token_changes_without_a_restart():

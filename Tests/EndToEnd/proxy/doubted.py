@@ -70,6 +70,27 @@ def serving(upstream, at, *args, version="m1"):
         yield colophon
 
 
+def two(upstream, at, *args):
+    """A sidecar for two variants, a and b, each with a pointer of its own in `at`."""
+    for name in ("a", "b"):
+        if not (at / f"{name}.json").exists():
+            place(at / f"{name}.json", manifest(f"{name}1"))
+    pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+    return Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms", *args,
+                    manifest_args=pointers, version=None, directory=str(at))
+
+
+@contextlib.contextmanager
+def locked(at):
+    """While another process writes to the ledger."""
+    with contextlib.closing(sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+
+
 @contextlib.contextmanager
 def directory():
     at = Path(tempfile.mkdtemp(prefix="colophon-doubted-"))
@@ -284,11 +305,7 @@ def test_a_refused_order_leaves_no_doubt():
 
 def test_a_doubt_that_cannot_be_written_keeps_nobody_from_watching():
     with Upstream(ok) as upstream, directory() as at:
-        for name in ("a", "b"):
-            place(at / f"{name}.json", manifest(f"{name}1"))
-        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
-        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--poll", "100ms", manifest_args=pointers, version=None,
-                      directory=str(at)) as colophon, contextlib.closing(
+        with two(upstream, at) as colophon, contextlib.closing(
                           sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
             def current(name):
                 return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == name)["current"]

@@ -1,18 +1,16 @@
 """What nobody watched, and what moves while it is looked at: pointers that change under a long hashing, starts that were mistaken, paths that
 change, copies of the data directory. No line of such a time may claim what nobody knew, and none of a time that was watched may lose what was."""
 
-import contextlib
-import json
+import concurrent.futures
 import shutil
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.request
 
-from doubted import directory, doubts, enriched, history, later, line, serving, traced, variant, watched
+from asked import call, index
+from doubted import directory, doubts, enriched, history, later, line, locked, serving, traced, two, variant, watched
 from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
 
 
@@ -234,46 +232,33 @@ def test_what_nobody_watches_any_more_is_claimed_by_nobody():
 
 
 def test_others_are_looked_at_while_one_waits_for_the_ledger():
-    with Upstream(ok) as upstream, directory() as at:
-        for name in ("a", "b"):
-            place(at / f"{name}.json", manifest(f"{name}1"))
-        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
-        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--poll", "100ms", "--attribution-settle", "none",
-                      manifest_args=pointers, version=None, directory=str(at)) as colophon, contextlib.closing(
-                          sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
-            def current():
-                return [v["current"] for v in colophon.ask("/v1/status")[1]["variants"]]
-            other.execute("BEGIN IMMEDIATE")
-            try:
-                place(at / "a.json", manifest("a2"))
-                wait_until(lambda: current() == [False, True], "a to wait")
-                place(at / "b.json", manifest("b2"))
-                wait_until(lambda: current() == [False, False], "b to be looked at")
-                assert "reload-failed" not in colophon.said(), "it was looked at only when the wait was over"
-                # What it waits with is no more what the pointer names.
-                place(at / "a.json", manifest("a3"))
-            finally:
-                other.execute("ROLLBACK")
-            wait_until(lambda: current() == [True, True] and "a3" in colophon.get("/", "X-Arm: a\r\n").one("X-Model-Version"), "both to be on record")
-            # If the lock was gone before it saw that, nothing of its short life is sure.
-            for row in colophon.ask("/v1/history")[1]["activations"]:
-                assert row["model_version"] != "a2" or any(one["from"] <= row["from"] and one["until"] >= row["until"] for one in row["doubts"]), row
-            for arm, version in (("a", "a3"), ("b", "b2")):
-                colophon.get("/", f"X-Arm: {arm}\r\n").assert_stamped(version)
+    with Upstream(ok) as upstream, directory() as at, two(upstream, at) as colophon:
+        def current():
+            return [v["current"] for v in colophon.ask("/v1/status")[1]["variants"]]
+        with locked(at):
+            place(at / "a.json", manifest("a2"))
+            wait_until(lambda: current() == [False, True], "a to wait")
+            place(at / "b.json", manifest("b2"))
+            wait_until(lambda: current() == [False, False], "b to be looked at")
+            assert "reload-failed" not in colophon.said(), "it was looked at only when the wait was over"
+            # What it waits with is no more what the pointer names.
+            place(at / "a.json", manifest("a3"))
+        wait_until(lambda: current() == [True, True] and colophon.get("/", "X-Arm: a\r\n").one("X-Model-Version") == "a3", "both to be on record")
+        # If the lock was gone before it saw that, nothing of its short life is sure.
+        for row in colophon.ask("/v1/history")[1]["activations"]:
+            assert row["model_version"] != "a2" or any(one["from"] <= row["from"] and one["until"] >= row["until"] for one in row["doubts"]), row
+        for arm, version in (("a", "a3"), ("b", "b2")):
+            colophon.get("/", f"X-Arm: {arm}\r\n").assert_stamped(version)
 
 
 def test_a_start_that_fails_leaves_nothing_that_is_claimed_for_ever():
     with Upstream(ok) as upstream, directory() as at:
-        for name in ("a", "b"):
-            place(at / f"{name}.json", manifest(f"{name}1"))
-        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
-        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", manifest_args=pointers,
-                      version=None, directory=str(at)) as colophon:
+        with two(upstream, at) as colophon:
             colophon.terminate()
             colophon.process.wait(PATIENCE)
         place(at / "a.json", manifest("a2"))
         place(at / "b.json", "rubbish")
-        failed = Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", manifest_args=pointers, version=None, directory=str(at))
+        failed = two(upstream, at)
         assert failed.process.wait(PATIENCE) == 1, failed.said()
         later(1.2)
         meant = line(time.time()).replace("status 200,", "status 200, variant=a,")
@@ -283,9 +268,7 @@ def test_a_start_that_fails_leaves_nothing_that_is_claimed_for_ever():
 
 
 def test_a_pointer_that_never_rests_while_the_ledger_is_locked_is_told_of():
-    with Upstream(ok) as upstream, directory() as at, serving(upstream, at) as colophon, contextlib.closing(
-            sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with Upstream(ok) as upstream, directory() as at, serving(upstream, at) as colophon:
         ends = threading.Event()
 
         def flip():
@@ -294,30 +277,24 @@ def test_a_pointer_that_never_rests_while_the_ledger_is_locked_is_told_of():
                 number += 1
                 place(colophon.pointer, manifest(f"n{number % 2}"))
         flipping = threading.Thread(target=flip)
-        flipping.start()
-        try:
-            assert colophon.event("reload-failed")["still_active"] == "m1"
-            request = urllib.request.Request(f"http://{colophon.admin}/v1/reload", b"{}", {"Content-Type": "application/json"})
+        with locked(at):
+            flipping.start()
             try:
-                raise AssertionError(urllib.request.urlopen(request, timeout=PATIENCE).read())
-            except urllib.error.HTTPError as error:
-                # It is answered, with what came of it.
-                assert error.code == 422, error.read()
-        finally:
-            ends.set()
-            flipping.join(PATIENCE)
-            other.execute("ROLLBACK")
+                assert colophon.event("reload-failed")["still_active"] == "m1"
+                # Whoever asks is answered, with what came of it.
+                assert call(colophon, "/v1/reload", {})[0] == 422
+            finally:
+                ends.set()
+                flipping.join(PATIENCE)
         place(colophon.pointer, manifest("m2"))
         wait_until(lambda: colophon.get("/").one("X-Model-Version") == "m2", "the last one")
 
 
 def test_what_is_in_doubt_itself_promises_nothing():
     with Upstream(ok) as upstream, directory() as at:
-        with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "10m", version="m1", directory=str(at)) as colophon, contextlib.closing(
-                sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
+        with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "10m", version="m1", directory=str(at)) as colophon:
             wait_until(lambda: watched(at), "the note")
-            other.execute("BEGIN IMMEDIATE")
-            try:
+            with locked(at):
                 place(colophon.pointer, manifest("m2"))
                 wait_until(lambda: not variant(colophon)["current"], "it to be seen")
                 later(1.2)
@@ -326,8 +303,18 @@ def test_what_is_in_doubt_itself_promises_nothing():
                 colophon.terminate()
                 colophon.process.wait(PATIENCE)
                 assert enriched(colophon, meanwhile) == [("m1", "unknown")]
-            finally:
-                other.execute("ROLLBACK")
+
+
+def test_an_order_that_waits_at_the_end_is_answered():
+    with Upstream(ok) as upstream, directory() as at, serving(upstream, at) as colophon:
+        index(colophon, "m2")
+        with locked(at), concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(call, colophon, "/v1/activations", {"manifest": "m2"})
+            wait_until(lambda: not variant(colophon)["current"], "it to wait")
+            colophon.terminate()
+            status, problem, _ = answer.result(PATIENCE)
+            assert status == 503, problem
+            assert colophon.process.wait(PATIENCE) == 0, colophon.said()
 
 
 def test_damaged_notes_and_a_directory_that_was_removed_make_nothing_sure():
@@ -336,6 +323,13 @@ def test_damaged_notes_and_a_directory_that_was_removed_make_nothing_sure():
             wait_until(lambda: watched(at), "the note")
             shutil.rmtree(at / "data" / "watched")
             wait_until(lambda: (at / "data" / "watched" / "default").exists() and watched(at), "it to be made again")
+            # Where it cannot be, that is told, once.
+            shutil.rmtree(at / "data" / "watched")
+            (at / "data" / "watched").write_text("in the way")
+            colophon.event("notes-not-written")
+            (at / "data" / "watched").unlink()
+            wait_until(lambda: (at / "data" / "watched" / "default").exists() and watched(at), "it to be made again")
+            assert len(colophon.events("notes-not-written")) == 1, colophon.said()
             colophon.terminate()
             colophon.process.wait(PATIENCE)
         later(1.2)
@@ -368,37 +362,22 @@ def test_another_instance_knows_until_when_the_one_before_it_watched():
 
 
 def test_others_keep_what_they_were_told_while_one_waits_for_the_ledger():
-    with Upstream(ok) as upstream, directory() as at:
-        for name in ("a", "b"):
-            place(at / f"{name}.json", manifest(f"{name}1"))
-        place(at / "b9.json", manifest("b9"))
-        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
-        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--poll", "100ms", "--attribution-settle", "none",
-                      manifest_args=pointers, version=None, directory=str(at)) as colophon, contextlib.closing(
-                          sqlite3.connect(at / "data" / "ledger.sqlite", isolation_level=None)) as other:
-            subprocess.run([COLOPHON, "index", "add", str(at / "b9.json"), "--data-dir", str(at / "data")], check=True, capture_output=True)
+    with Upstream(ok) as upstream, directory() as at, two(upstream, at) as colophon:
+        index(colophon, "b9")
 
-            def order(version):
-                body = json.dumps({"manifest": version, "variant": "b", "settled": True}).encode()
-                request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", body, {"Content-Type": "application/json"})
-                try:
-                    return urllib.request.urlopen(request, timeout=PATIENCE).status
-                except urllib.error.HTTPError as error:
-                    return error.code
+        def order(version):
+            return call(colophon, "/v1/activations", {"manifest": version, "variant": "b", "settled": True})[0]
+        place(at / "b.json", manifest("b1"))
+        assert order("b9") == 200
+        with locked(at):
+            # One that is refused, because it could not be written in time, has changed nothing either.
+            assert order("b1") == 503
+            place(at / "a.json", manifest("a2"))
             place(at / "b.json", manifest("b1"))
-            assert order("b9") == 200
-            other.execute("BEGIN IMMEDIATE")
-            try:
-                # One that is refused, because it could not be written in time, has changed nothing either.
-                assert order("b1") == 503
-                place(at / "a.json", manifest("a2"))
-                place(at / "b.json", manifest("b1"))
-                colophon.event("reload-failed")
-            finally:
-                other.execute("ROLLBACK")
-            wait_until(lambda: colophon.get("/", "X-Arm: a\r\n").one("X-Model-Version") == "a2", "a")
-            colophon.get("/", "X-Arm: b\r\n").assert_stamped("b9")
-            assert not colophon.events("manifest-unconfirmed"), colophon.said()
+            colophon.event("reload-failed")
+        wait_until(lambda: colophon.get("/", "X-Arm: a\r\n").one("X-Model-Version") == "a2", "a")
+        colophon.get("/", "X-Arm: b\r\n").assert_stamped("b9")
+        assert not colophon.events("manifest-unconfirmed"), colophon.said()
 
 
 run(globals())
