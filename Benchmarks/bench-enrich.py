@@ -185,7 +185,7 @@ global(workDirectory="{place}" maxMessageSize="64k")
 template(name="enriched" type="string" string="%msg%{SUFFIX}")
 ruleset(name="k" queue.type="LinkedList" queue.size="50000" queue.dequeueBatchSize="1024") {{
   action(type="omkafka" broker=["{broker.address}"] topic="{topic}" template="enriched" resubmitOnFailure="on"
-         confParam=["compression.codec=zstd", "enable.idempotence=true", "linger.ms=5"])
+         confParam=["compression.codec=zstd", "enable.idempotence=true", "linger.ms=20"])
 }}
 input(type="imfile" File="{source}" Tag="x" ruleset="k")
 """)
@@ -197,7 +197,7 @@ input(type="imfile" File="{source}" Tag="x" ruleset="k")
 options {{ stats-freq(0); log-msg-size(65536); }};
 source s {{ file("{source}" flags(no-parse) read-old-records(yes) log-fetch-limit(1000) log-iw-size(10000)); }};
 destination d {{ kafka-c(bootstrap-servers("{broker.address}") topic("{topic}") message("${{MESSAGE}}{SUFFIX}") sync-send(no)
-  config(compression.codec("zstd") enable.idempotence("true") linger.ms("5"))); }};
+  config(compression.codec("zstd") enable.idempotence("true") linger.ms("20"))); }};
 log {{ source(s); destination(d); flags(flow-control); }};
 """)
         return [f"{root}/usr/sbin/syslog-ng", "-F", "-f", f"{place}/conf", "-R", f"{place}/persist", "-p", f"{place}/pid",

@@ -19,7 +19,7 @@ int main(int argc, char **argv) {
     char error[512];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     const char *settings[][2] = {{"bootstrap.servers", argv[1]}, {"enable.idempotence", "true"}, {"acks", "all"},
-        {"compression.codec", "zstd"}, {"partitioner", "murmur2_random"}, {"linger.ms", "5"}, {"queue.buffering.max.messages", "5000"},
+        {"compression.codec", "zstd"}, {"partitioner", "murmur2_random"}, {"linger.ms", "20"}, {"queue.buffering.max.messages", "5000"},
         {"message.timeout.ms", "0"}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], error, sizeof error)) { fprintf(stderr, "%s\n", error); return 1; }

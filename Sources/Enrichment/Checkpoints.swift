@@ -81,8 +81,9 @@ package final class Checkpoints {
             object.integer("version") == 1, let path = object.text("path"),
             let device = object.text("device").flatMap({ UInt64($0) }),
             let inode = object.text("inode").flatMap({ UInt64($0) }),
-            let count = object.integer("fingerprint_bytes"), let hash = object.integer("fingerprint"),
-            let position = readPosition(generation), ULID.time(Array(generation.utf8)) != nil
+            let count = object.integer("fingerprint_bytes"), 0...FileMark.longest ~= count,
+            let hash = object.integer("fingerprint"), 0...Int(UInt32.max) ~= hash,
+            let position = readPosition(generation), position >= 0, ULID.time(Array(generation.utf8)) != nil
         else { throw Unreadable(reason: "it is damaged, or a later Colophon wrote it") }
         guard object.text("host").map({ $0.hasSameBytes(as: host) }) ?? false else {
             throw Unreadable(reason: "it comes from another host, where inodes mean other files")
@@ -158,11 +159,10 @@ package final class Checkpoints {
 
     /// Waits until the disk has all positions.
     package func sync() {
-        for generation in moved {
-            guard let entry = positions[generation] else { continue }
-            attempt { () throws(SystemError) in try RawFile.sync(entry.file, directory) }
+        moved = moved.filter { generation in
+            guard let entry = positions[generation] else { return false }
+            return !attempt { () throws(SystemError) in try RawFile.sync(entry.file, directory) }
         }
-        moved.removeAll()
     }
 
     /// Nothing will be asked about this generation again.

@@ -53,6 +53,8 @@ package struct Delivery: ~Copyable {
     deinit { memory.deallocate() }
 
     package var count: Int { entries.count }
+    /// How many records may be here at once.
+    var capacity: Int64 { Int64(limits.records) }
     package var isEmpty: Bool { entries.isEmpty }
     /// How many have not arrived.
     package private(set) var unsettled = 0
@@ -245,11 +247,11 @@ package struct Delivery: ~Copyable {
     /// When it will count as stalled if nothing arrives before; nil when nothing is on its way.
     package var stallsAt: Int64? { waitingSince.map { $0 + limits.stall } }
 
-    /// Gives all of `owner`'s records that have not arrived to another one, which numbers them as `adopt` says.
+    /// Gives all records of `owners` that have not arrived to another one, which numbers them as `adopt` says.
     package mutating func reassign(
-        _ owner: Int, to new: Int, adopt: (LineRecord) -> Int64?
+        _ owners: Set<Int>, to new: Int, adopt: (LineRecord) -> Int64?
     ) -> Bool {
-        for index in 0..<entries.count where entries[index].owner == owner && entries[index].state != .settled {
+        for index in 0..<entries.count where entries[index].state != .settled && owners.contains(entries[index].owner) {
             let record = LineRecord(base: memory.baseAddress.unsafelyUnwrapped + entries[index].offset)
             guard let position = adopt(record) else { return false }
             entries[index].owner = new

@@ -50,7 +50,7 @@ package final class ExchangeLines: LineSource {
         if heads.contains(where: { $0 != nil }) { intake.refresh() }
         while let index = earliest(notAfter: moment), let head = heads[index] {
             isBusy = true
-            guard intake.hasRoom(head.length, lines: 1, neverWaits: true) else { break }
+            guard intake.hasRoomInSpool(head.length, lines: 1, neverWaits: true) else { break }
             intake.take(exchange: head.entry, source: source(index, intake), position: head.place)
             pending[index] += head.length
             heads[index] = self.head(index)

@@ -106,7 +106,7 @@ extension FileSource {
         }
         file.isUnlinked = place == nil && (isKnown || file.isGone)
         // Once it is gone, what was read of it can be read nowhere again.
-        if file.isUnlinked { intake.secure(owner: file.owner) }
+        if file.isUnlinked { intake.secureFiles() }
         guard file.isFinished else { return }
         if let place, let state = disk.state(of: place) {
             // A server may write to it until it reopens its log.
@@ -136,6 +136,7 @@ extension FileSource {
         if let known = files.first(where: { $0.mark.identity == state.identity }) {
             known.path = path
             known.isRotated = false
+            known.isUnlinked = false
             if known.isFinished { reconsider(known, state, intake) }
             return
         }
@@ -152,6 +153,10 @@ extension FileSource {
         if matches(file.mark, number) {
             guard state.size > file.position else { return disk.close(number) }
             file.resume(number)
+            isUnfinished = true
+        } else if !intake.secureFiles() {
+            // What was read of it can be read nowhere again.
+            disk.close(number)
             isUnfinished = true
         } else if file.isRotated {
             // Somebody else's, under a name that was never asked for.
@@ -187,7 +192,7 @@ extension FileSource {
             checkpoint = Checkpoint(path: path, mark: mark, generation: generation, position: 0)
         }
         let file = FollowedFile(
-            owner: intake.newOwner(), checkpoint, isDescribed: index != nil, file: number,
+            owner: intake.newOwner(isFile: true), checkpoint, isDescribed: index != nil, file: number,
             source: intake.fileSource(checkpoint.generation), disk: disk)
         if let formerPath { file.noteName(formerPath) }
         newcomers.append((file, state.modified))

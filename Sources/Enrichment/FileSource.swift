@@ -62,7 +62,9 @@ package final class FileSource: LineSource {
     private static let scanInterval: Int64 = 1_000_000
     /// A file that was rotated away is done with when nothing was written to it for so long.
     private static let quiet: Int64 = 5_000_000
-    /// And one whose last line has no end, after so long.
+    /// One that was removed, after so long: until then it takes room on its disk.
+    private static let removedQuiet: Int64 = 60_000_000
+    /// And one whose last line has no end, or that was moved to where it is not looked for, after so long.
     private static let longQuiet: Int64 = 600_000_000
     static let mostOpen = 1000
 
@@ -148,22 +150,33 @@ package final class FileSource: LineSource {
         watch?.clear()
         if now >= nextScan {
             scan(intake)
+            // Also what is not read now: if it is cut, that much is known to be lost.
+            for file in files { file.look() }
             nextScan = now + Self.scanInterval
         }
         hasMore = false
         isUnfinished = isCrowded && endsAtEnd
-        guard intake.fileMode != .wait else {
-            isUnfinished = files.contains { $0.file != nil }
-            return
-        }
-        readAll(intake, now)
+        readAll(files.filter { $0.file != nil && isTurn(of: $0, intake) }, intake, now)
+        if files.contains(where: { $0.file != nil && !isTurn(of: $0, intake) }) { isUnfinished = true }
         // Others may find room now.
         if isCrowded, endsAtEnd { nextScan = 0 }
     }
 
-    /// Reads each file once, those that others follow before them.
-    private func readAll(_ intake: LineIntake, _ now: Int64) {
-        var left = files.filter { $0.file != nil }
+    /// Whether lines of a file may be taken now. While others wait in the spool, only what can be read by nobody later, and what is just
+    /// being written and may be cut away: a file of which much is left can wait.
+    private func isTurn(of file: FollowedFile, _ intake: LineIntake) -> Bool {
+        switch intake.fileMode {
+        case .direct, .spool: true
+        case .wait: file.isUnlinked || file.isCut
+        case .follow: file.isUnlinked || file.isCut || file.behind <= Self.mostFollowed
+        }
+    }
+
+    private static let mostFollowed: Int64 = 4 << 20
+
+    /// Reads each of `files` once, those that others follow before them.
+    private func readAll(_ files: [FollowedFile], _ intake: LineIntake, _ now: Int64) {
+        var left = files
         while !left.isEmpty {
             let ready = left.filter { !$0.mustWait() }
             guard !ready.isEmpty else {
@@ -218,9 +231,15 @@ package final class FileSource: LineSource {
     private func isDone(_ file: FollowedFile, _ now: Int64) -> Bool {
         if endsAtEnd { return true }
         guard file.isRotated, let since = file.quietSince else { return false }
-        // Whoever has begun a line may go on with it for as long as the file can be found.
-        let ends = file.unread == 0 || file.isUnlinked
-        return now - since >= (ends ? Self.quiet : Self.longQuiet)
+        let wait =
+            if file.isUnlinked {
+                // It is found by nobody again, and whoever has it open may go on writing: in vain where it was removed.
+                file.isGone ? Self.removedQuiet : Self.longQuiet
+            } else {
+                // Whoever has begun a line may go on with it.
+                file.unread == 0 ? Self.quiet : Self.longQuiet
+            }
+        return now - since >= wait
     }
 
     /// False while its last line finds no room.
@@ -236,7 +255,7 @@ package final class FileSource: LineSource {
 
     private func truncate(_ file: FollowedFile, lost: Int64, _ intake: LineIntake) {
         // What was read of it can be read nowhere again: until it is safe, nothing of the new contents is taken, nor its place forgotten.
-        guard intake.secure(owner: file.owner) else {
+        guard intake.secureFiles() else {
             isUnfinished = true
             return
         }
@@ -309,8 +328,9 @@ package final class FileSource: LineSource {
 
     package func settle(_ positions: [Int64]) {
         for file in files where positions[file.owner] > file.checkpointed {
+            // What could not be written is tried again.
+            guard checkpoints.move(file.generation, to: positions[file.owner]) else { continue }
             file.checkpointed = positions[file.owner]
-            checkpoints.move(file.generation, to: file.checkpointed)
         }
         let now = clock()
         guard now >= nextSync else { return }

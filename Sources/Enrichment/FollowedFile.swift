@@ -15,7 +15,7 @@ final class FollowedFile {
     private(set) var file: Int32?
     /// Whether its name leads to another file now, or to none.
     var isRotated = false
-    /// No name leads to it any more: it is gone when it is closed.
+    /// No name leads to it any more that is looked for: it is gone when it is closed.
     var isUnlinked = false
     /// When nothing new was found in it for the first time since something was; nil while there is more.
     private(set) var quietSince: Int64?
@@ -160,11 +160,16 @@ final class FollowedFile {
             let count = try disk.read(file, at: Int(position), into: buffer)
             // Looked at after reading, so that nothing is taken that another file's beginning stands before.
             let size = try disk.state(of: file).size
-            guard size >= position, try isSame(file, size) else { return .truncated(lost: max(0, lastSize - position)) }
             let known = lastSize
+            let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+            if size < position, count > 0 {
+                // It was cut off just now: this is of the old contents, and nowhere else any more.
+                lastSize = max(known, position + Int64(count))
+                return hand(bytes, isWhole: false, now: now, lineLimit: lineLimit, take, bury)
+            }
+            guard size >= position, try isSame(file, size) else { return .truncated(lost: max(0, known - position)) }
             lastSize = max(size, position + Int64(count))
             if lastSize > known { quietSince = nil }
-            let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             return hand(bytes, isWhole: count < buffer.count, now: now, lineLimit: lineLimit, take, bury)
         } catch { return .failed(error) }
     }
@@ -227,6 +232,18 @@ final class FollowedFile {
         return true
     }
 
+    /// Notes how much there is, whether or not it is read now.
+    func look() {
+        guard let file, let size = try? disk.state(of: file).size else { return }
+        isCut = size < position
+        guard size > lastSize else { return }
+        lastSize = size
+        quietSince = nil
+    }
+
+    /// Whether the last look found less of it than was handed on.
+    private(set) var isCut = false
+
     // MARK: - Which file it is
 
     /// Whether the first bytes are still those that were seen; learns more of them while the file is short.
@@ -271,6 +288,7 @@ final class FollowedFile {
         position = 0
         checkpointed = 0
         lastSize = 0
+        isCut = false
         piece = nil
         quietSince = nil
         mark.fingerprintCount = 0

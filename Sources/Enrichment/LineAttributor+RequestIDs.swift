@@ -16,7 +16,7 @@ extension LineAttributor {
         guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
         // It tells of a time before the request came: then one of the two is not what it seems.
         if let time = facts.time,
-            time.microseconds < minted.time.microseconds - settings.skew - facts.duration
+            time.microseconds < minted.time.microseconds - settings.skew - facts.reach
         {
             return .unknown
         }
@@ -65,7 +65,7 @@ extension LineAttributor {
     private func byRecord(
         _ record: ExchangeRecord, _ minted: MintedRequestID?, _ line: Span<UInt8>, _ facts: borrowing LineFacts
     ) throws(ManifestIndexError) -> Verdict? {
-        let reach = settings.skew + facts.duration
+        let reach = settings.skew + facts.reach
         if minted == nil, let time = facts.time, !record.contains(time, reach: reach) { return nil }
         guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
         var attribution = record.attribution

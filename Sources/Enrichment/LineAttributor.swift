@@ -133,6 +133,10 @@ package final class LineAttributor {
         let current: Int64
         do { current = try index.revision() } catch {
             note(error)
+            // What was live may not be any more, and nobody can be asked.
+            lives.removeAll(keepingCapacity: true)
+            latest = Latest()
+            revision = -1
             return
         }
         guard current != revision else { return }
@@ -179,7 +183,7 @@ package final class LineAttributor {
         if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
         let live = try live(line, facts)
         guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
-        let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.duration)
+        let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.reach)
         if attribution == .inferred { remember(live, stamp) }
         return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
     }
@@ -325,7 +329,7 @@ package final class LineAttributor {
     /// What `sureness` says `inferred` of, by the same rules: within the life that came last, and not near either end of it.
     private func isWithinLatest(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
         guard let time = facts.time?.microseconds, time >= latest.from, time < latest.until else { return false }
-        let reach = settings.skew &+ facts.duration
+        let reach = settings.skew &+ facts.reach
         guard time &- latest.from > reach, time > latest.settledAt, latest.until &- time > reach else { return false }
         let name = UnsafeRawBufferPointer(start: latestName.baseAddress, count: latest.nameCount)
         return line.hasBytes(name, in: facts.variant?.range ?? 0..<0)

@@ -102,13 +102,15 @@ package struct LineEnricher: ~Copyable {
     /// What is made of `line`, which has no line end. Whoever handed it on may have said how sure it is at most.
     package mutating func enrich(_ line: Span<UInt8>, atMost most: Attribution = .exact) -> Result {
         var facts = LineFacts(.text)
-        guard LineReader.read(line, reading, into: &facts), isMeant(line, facts) else {
+        let isRead = LineReader.read(line, reading, into: &facts)
+        if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
+        guard isRead, isMeant(line, facts) else {
             counters.count(unmatched: line.count, isDropped: drops)
+            // Of the same user in the same order: its key and time are those of a line that is meant.
             return Result(
                 kind: .unmatched, format: .text, place: line.count, held: .none, attribution: .unknown,
-                isFirstMember: false, key: nil, time: nil, requestID: nil)
+                isFirstMember: false, key: isRead ? facts.key : nil, time: isRead ? facts.time : nil, requestID: nil)
         }
-        if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
         let verdict = attributor.verdict(line, facts)
         let attribution = verdict.attribution.weaker(most)
         // A weak answer without the word that says so would pass for a sure one.

@@ -34,6 +34,10 @@ package final class LineIntake {
     /// How many owners there are, and those that nobody uses.
     private(set) var ownerCount = 1
     private var freeOwners: [Int] = []
+    /// Those that are files.
+    private var fileOwners: Set<Int> = []
+    /// Whether lines of files may be on their way that are not in the spool.
+    private var hasDirectLines = false
     /// What each stream's line that is too long is called.
     private var overlongNames: [ObjectIdentifier: String] = [:]
     /// Dead letters that could not be put where they belong yet; while there are any, nothing more is taken.
@@ -102,10 +106,15 @@ package final class LineIntake {
 
     /// Whether `bytes` in `lines` lines can be taken, whatever they are.
     package func hasRoom(_ bytes: Int, lines: Int, neverWaits: Bool = false) -> Bool {
-        spool.hasRoom(
-            for: bytes + lines * (LineRecord.headerSize + Self.usuallyAdded), in: neverWaits ? .all : .most)
+        hasRoomInSpool(bytes, lines: lines, neverWaits: neverWaits)
             && unburied.isEmpty
             && deadLetters.hasRoom(for: min(bytes, settings.lineLimit) + settings.lineLimit)
+    }
+
+    /// The same for lines that are never too long, so that they need no room among the dead letters.
+    func hasRoomInSpool(_ bytes: Int, lines: Int, neverWaits: Bool) -> Bool {
+        spool.hasRoom(
+            for: bytes + lines * (LineRecord.headerSize + Self.usuallyAdded), in: neverWaits ? .all : .most)
     }
 
     /// Whether as many lines could ever be taken at once.
@@ -189,8 +198,23 @@ package final class LineIntake {
         case direct
         /// Delivery is stalled: they go into the spool.
         case spool
-        /// What was spooled of them must be on its way first.
+        /// What was spooled of them must be on its way first, and soon is.
         case wait
+        /// The same, and much of it is left: what is written to files meanwhile follows it into the spool.
+        case follow
+    }
+
+    /// While nothing arrives, what files have goes into the spool, so that they may be rotated away; after that it is first to go out.
+    func decideFileMode(now: Int64) {
+        let spooled = spooledFiles - spool.readPosition
+        if delivery.isStalled(now: now) {
+            fileMode = .spool
+        } else if spooled <= 0 {
+            fileMode = .direct
+        } else {
+            // No more than may be on its way at once is soon gone: then nothing follows it into the spool.
+            fileMode = spooled > delivery.capacity ? .follow : .wait
+        }
     }
 
     /// Takes what the proxy says of one exchange: its line, and what its response was stamped with.
@@ -217,13 +241,22 @@ package final class LineIntake {
     func fileSource(_ generation: String) -> UInt32 { namedSource("file/\(generation)") }
 
     /// An owner of lines in delivery; the spool is number 0.
-    func newOwner() -> Int {
+    func newOwner(isFile: Bool = false) -> Int {
+        let owner = unusedOwner()
+        if isFile { fileOwners.insert(owner) }
+        return owner
+    }
+
+    private func unusedOwner() -> Int {
         if let free = freeOwners.popLast() { return free }
         ownerCount += 1
         return ownerCount - 1
     }
 
-    func returnOwner(_ owner: Int) { freeOwners.append(owner) }
+    func returnOwner(_ owner: Int) {
+        fileOwners.remove(owner)
+        freeOwners.append(owner)
+    }
 
     /// Takes a line that its source can hand on again; false when there is no room for it now.
     func take(
@@ -232,27 +265,36 @@ package final class LineIntake {
         // A file that is gone can be read only as long as it is open here.
         switch isLastChance ? .spool : fileMode {
         case .wait: return false
-        case .direct: return deliver(line, source: source, owner: owner, position: position)
-        case .spool:
-            guard spool.hasRoom(for: line.count + Self.mostAdded, in: .half), secure(owner: owner) else { return false }
+        case .direct:
+            hasDirectLines = true
+            return deliver(line, source: source, owner: owner, position: position)
+        case .spool, .follow:
+            guard spool.hasRoom(for: line.count + Self.mostAdded, in: .half), !hasDirectLines || secureFiles() else {
+                return false
+            }
             spool(line, from: source, position: position)
             spooledFiles = spool.next
             return true
         }
     }
 
-    /// Puts what is on its way of `owner`'s lines into the spool too: they cannot be read again, or others are to follow them there.
+    /// Puts what is on its way of files' lines into the spool too, in its order: some of it cannot be read again, or other lines are to follow
+    /// it there. All of it, whatever file it is of: or what comes first now would come last after a kill.
     @discardableResult
-    func secure(owner: Int) -> Bool {
+    func secureFiles() -> Bool {
+        guard hasDirectLines else { return spool.write() }
         let first = spool.next
-        let spool = { (record: LineRecord) -> Int64? in
+        let adopt = { (record: LineRecord) -> Int64? in
             guard self.spool.hasRoom(for: record.valueCount) else { return nil }
             return self.spool.append(record)
         }
-        let isWhole = delivery.reassign(owner, to: 0, adopt: spool)
-        self.spool.adopt(first..<self.spool.next)
-        if self.spool.next > first { spooledFiles = self.spool.next }
-        return isWhole
+        let isWhole = delivery.reassign(fileOwners, to: 0, adopt: adopt)
+        spool.adopt(first..<spool.next)
+        if spool.next > first { spooledFiles = spool.next }
+        // Whoever asked may forget now where it came from: a kill must not take it.
+        guard isWhole, spool.write() else { return false }
+        hasDirectLines = false
+        return true
     }
 
     /// Puts a piece of a line that is too long among the dead letters; false when there is no room for it.

@@ -146,7 +146,7 @@ package final class LinePipeline {
         if isStopping.load(ordering: .relaxed) { return }
         intake.buryAll()
         applyTopic()
-        decideFileMode()
+        intake.decideFileMode(now: Clock.monotonic())
         for source in sources {
             source.pull(intake)
             for news in source.takeNews() { tell(news) }
@@ -187,15 +187,6 @@ package final class LinePipeline {
         figures.sources = sources.map { ("\($0.name)", $0.figures) }
         for source in sources { source.addFiles(to: &figures) }
         status.publish(figures)
-    }
-
-    /// While nothing arrives, what files have goes into the spool, so that they may be rotated away; after that it is first to go out.
-    private func decideFileMode() {
-        if intake.delivery.isStalled(now: Clock.monotonic()) {
-            intake.fileMode = .spool
-        } else {
-            intake.fileMode = intake.spool.readPosition >= intake.spooledFiles ? .direct : .wait
-        }
     }
 
     // MARK: - The spool

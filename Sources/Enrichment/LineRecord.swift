@@ -127,9 +127,11 @@ package struct LineRecord {
 
     // MARK: - In the spool
 
-    func seal() { store(checksum, 4) }
+    func seal(_ secret: UInt64) { store(checksum(secret), 4) }
 
-    private var checksum: UInt32 { Checksum.of(UnsafeRawBufferPointer(start: base + 8, count: length - 8)) }
+    private func checksum(_ secret: UInt64) -> UInt32 {
+        Checksum.of(UnsafeRawBufferPointer(start: base + 8, count: length - 8), seed: secret)
+    }
 
     /// Whether what begins at `base` could be a record that goes on behind `count` bytes.
     static func mayGoOn(at base: UnsafeMutableRawPointer, count: Int) -> Bool {
@@ -139,15 +141,28 @@ package struct LineRecord {
     }
 
     /// The record that begins at `base`, if a whole and unchanged one does within `count` bytes.
-    static func sound(at base: UnsafeMutableRawPointer, count: Int) -> LineRecord? {
+    static func sound(at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt64) -> LineRecord? {
         guard count >= headerSize else { return nil }
         let record = LineRecord(base: base)
         let length = record.length
         guard length >= headerSize, length <= longest, length % 8 == 0, length <= count, record.kind != nil,
-            record.valueCount <= length - headerSize, record.load(4) as UInt32 == record.checksum,
+            record.valueCount <= length - headerSize, record.load(4) as UInt32 == record.checksum(secret),
             record.hasSoundPart(20), record.hasSoundPart(28), record.carriedCount == 0
         else { return nil }
         return record
+    }
+
+    /// How long the record at `base` is whose head says what only a whole one does, though it is not as it was written; nil where that cannot be
+    /// told. Nothing in its value is then taken for a record: whoever wrote the line may have put it there.
+    static func damaged(at base: UnsafeMutableRawPointer, count: Int, next: Int64) -> Int? {
+        guard count >= headerSize else { return nil }
+        let record = LineRecord(base: base)
+        let length = record.length
+        guard let kind = record.kind, length <= longest, record.carriedCount == 0, record.valueCount <= longest,
+            kind != .line || record.sequence == next
+        else { return nil }
+        let end = max(record.valueCount, record.partEnd(20), record.partEnd(28))
+        return length == size(ofValue: end) ? length : nil
     }
 
     private func hasSoundPart(_ offset: Int) -> Bool {

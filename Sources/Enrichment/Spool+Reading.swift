@@ -6,6 +6,7 @@ struct SpoolReading {
     /// The number of the record that is read next.
     var sequence: Int64 = 0
     var segment: String?
+    var secret: UInt64 = 0
     var file: Int32?
     var offset = SpoolFormat.headSize
     /// What the segment's own numbers stand for.
@@ -91,7 +92,7 @@ extension Spool {
         while true {
             let available = reading.buffer.count - reading.consumed
             let base = reading.buffer.memory.baseAddress.map { $0 + reading.consumed }
-            guard let base, let record = LineRecord.sound(at: base, count: available) else {
+            guard let base, let record = LineRecord.sound(at: base, count: available, reading.secret) else {
                 if base.map({ LineRecord.mayGoOn(at: $0, count: available) }) ?? true {
                     switch fill() {
                     case .filled: continue
@@ -107,12 +108,17 @@ extension Spool {
                 moveOn(record.length)
                 continue
             }
+            if reading.sequence >= segmentEnd { return abandon() }
+            guard record.sequence >= reading.sequence, record.sequence < segmentEnd else {
+                // Sound, and none of those that were given out here.
+                moveOn(record.length)
+                continue
+            }
             if record.sequence > reading.sequence {
                 // What stood between is gone.
                 news.lost += UInt64(max(0, record.sequence - max(reading.sequence, reading.wanted)))
                 reading.sequence = record.sequence
             }
-            if reading.sequence >= segmentEnd { return abandon() }
             let found = found(record)
             guard take(found) else { return false }
             reading.sequence += 1
@@ -134,6 +140,15 @@ extension Spool {
         if !reading.isInDamage {
             reading.isInDamage = true
             if reading.sequence >= reading.wanted { news.damages += 1 }
+            let available = reading.buffer.count - reading.consumed
+            if let base = reading.buffer.memory.baseAddress,
+                let length = LineRecord.damaged(
+                    at: base + reading.consumed, count: available, next: reading.sequence)
+            {
+                moveOn(min(length, available))
+                reading.isInDamage = false
+                return .none
+            }
         }
         while true {
             let available = reading.buffer.count - reading.consumed
@@ -141,7 +156,7 @@ extension Spool {
                 var offset = 8
                 while offset + LineRecord.headerSize <= available {
                     let place = base + reading.consumed + offset
-                    let isRecord = LineRecord.sound(at: place, count: available - offset) != nil
+                    let isRecord = LineRecord.sound(at: place, count: available - offset, reading.secret) != nil
                     if isRecord || LineRecord.mayGoOn(at: place, count: available - offset) && !reading.isAtEnd {
                         moveOn(offset)
                         if isRecord { reading.isInDamage = false }
@@ -209,6 +224,7 @@ extension Spool {
         }
         let wanted = reading.sequence
         reading.segment = segment.name
+        reading.secret = segment.secret
         reading.sequence = segment.first
         reading.wanted = wanted
         // The records before are not wanted, but what they define is.

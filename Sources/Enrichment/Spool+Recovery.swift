@@ -15,11 +15,15 @@ extension Spool {
             do { generation = try makeGeneration() } catch { throw .system(error) }
         }
         var spool = Spool(storage, settings, definitions, generation, found)
-        try spool.recover()
+        try spool.recover(found.secrets)
         if spool.news.torn > 0 || !spool.news.setAside.isEmpty {
             // Numbers may have been lost with what was damaged: none of them is given out again under the same name.
             do { spool.generation = try makeGeneration() } catch { throw .system(error) }
             spool.cursor.generation = spool.generation
+            // Before any of them is: or the next start would go on under the old name.
+            spool.isCursorWritten = false
+            spool.acknowledge(spool.cursor.sequence)
+            if (try? spool.storage.sync(spool.cursorFile)) == nil { spool.isCursorWritten = false }
         }
         return spool
     }
@@ -47,6 +51,8 @@ extension Spool {
         var cursor: SpoolFormat.Cursor?
         var segments: [Segment] = []
         var generation: String?
+        /// Of those that were put aside.
+        var secrets: [String: UInt64] = [:]
         var news = SpoolNews()
     }
 
@@ -92,7 +98,8 @@ extension Spool {
                 let head = try SpoolFormat.readHead(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
                 guard head.first == first else { throw .damaged }
                 if found.generation == nil { found.generation = head.generation }
-                found.segments.append(Segment(name: name, first: first, end: first, size: size, file: nil))
+                found.segments.append(
+                    Segment(name: name, secret: head.secret, first: first, end: first, size: size, file: nil))
             } catch {
                 if case .version(let version) = error {
                     newer = version
@@ -102,6 +109,8 @@ extension Spool {
                 } else {
                     try storage.rename(name, to: name + ".damaged")
                     found.news.setAside.append(name)
+                    found.secrets[name] = SpoolFormat.secret(
+                        ofDamaged: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
                 }
             }
         }
@@ -114,7 +123,7 @@ extension Spool {
     }
 
     /// Finds the last whole record, and takes away what a crash left behind it.
-    private mutating func recover() throws(SpoolError) {
+    private mutating func recover(_ secrets: [String: UInt64]) throws(SpoolError) {
         try dropUnfinished()
         if let index = segments.indices.last {
             reading.sequence = segments[index].first
@@ -137,7 +146,7 @@ extension Spool {
                 do throws(SystemError) { try storage.remove(name) } catch { throw .system(error) }
             }
         }
-        try countSetAside()
+        try countSetAside(secrets)
         next = max(next, cursor.sequence)
         cursor.sequence = min(max(cursor.sequence, segments.first?.first ?? next), next)
         leave()
@@ -147,13 +156,14 @@ extension Spool {
     }
 
     /// Segments with damaged heads are put aside whole, and what waited in them is lost. Between others they are missed when reading comes there.
-    private mutating func countSetAside() throws(SpoolError) {
+    private mutating func countSetAside(_ secrets: [String: UInt64]) throws(SpoolError) {
         guard !news.setAside.isEmpty else { return }
         let oldest = segments.first?.first
         if let oldest { news.lost += UInt64(max(0, oldest - cursor.sequence)) }
         for name in news.setAside {
             guard let first = SpoolFormat.place(name: name)?.first, oldest == nil || first >= next else { continue }
-            let aside = Segment(name: name + ".damaged", first: first, end: first, size: 0, file: nil)
+            let aside = Segment(
+                name: name + ".damaged", secret: secrets[name] ?? 0, first: first, end: first, size: 0, file: nil)
             let end = try scan(aside).end
             // Without a record that can be read, nobody knows how many there were.
             news.lost += end > first ? UInt64(max(0, end - max(first, cursor.sequence))) : 1
@@ -202,13 +212,19 @@ extension Spool {
                 var needsMore = false
                 while consumed < count {
                     let place = buffer.baseAddress.unsafelyUnwrapped + consumed
-                    if let record = LineRecord.sound(at: place, count: count - consumed) {
+                    // No more stand before it than there is room for.
+                    let most = Int64((offset + consumed) / LineRecord.headerSize)
+                    if let record = LineRecord.sound(at: place, count: count - consumed, segment.secret),
+                        record.kind != .line || 0...most ~= record.sequence &- segment.first
+                    {
                         if record.kind == .line { end = max(end, record.sequence + 1) }
                         consumed += record.length
                         size = offset + consumed
                     } else if count == buffer.count, LineRecord.mayGoOn(at: place, count: count - consumed) {
                         needsMore = true
                         break
+                    } else if let length = LineRecord.damaged(at: place, count: count - consumed, next: end) {
+                        consumed += min(length, count - consumed)
                     } else {
                         // Either a crash cut it off here, or there is a sound one further on.
                         consumed += 8

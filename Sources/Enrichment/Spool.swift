@@ -7,6 +7,7 @@ import Runtime
 package struct Spool<Storage: SpoolStorage>: ~Copyable {
     struct Segment {
         let name: String
+        let secret: UInt64
         /// The number of its first record.
         let first: Int64
         /// The number of the first record behind it.
@@ -35,7 +36,8 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     var unsyncedCount: Int64 = 0
     /// How much of it was written.
     var writtenCount = 0
-    /// Where in the last segment it begins.
+    /// Of the segment that it is written to.
+    private var secret: UInt64 = 0
     var localSources: [UInt32: UInt32] = [:]
     var localStamps: [UInt32: UInt32] = [:]
 
@@ -111,13 +113,15 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         let sequence = next
         let source =
             localSources[record.source]
-            ?? Self.define(record.source, &localSources, .source, definitions.sourceName(record.source), &unsynced)
+            ?? Self.define(
+                record.source, &localSources, .source, definitions.sourceName(record.source), &unsynced, secret)
         let stamp =
             localStamps[record.stamp]
-            ?? Self.define(record.stamp, &localStamps, .stamp, definitions.stampPayload(record.stamp), &unsynced)
+            ?? Self.define(
+                record.stamp, &localStamps, .stamp, definitions.stampPayload(record.stamp), &unsynced, secret)
         let start = unsynced.count
         unsynced.append(contentsOf: record.bytes)
-        Self.seal(&unsynced, at: start) { copy in
+        Self.seal(&unsynced, at: start, secret) { copy in
             copy.sequence = sequence
             copy.source = source
             copy.stamp = stamp
@@ -127,25 +131,25 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         return sequence
     }
 
-    private static func seal(_ bytes: inout [UInt8], at start: Int, _ change: (LineRecord) -> Void) {
+    private static func seal(_ bytes: inout [UInt8], at start: Int, _ secret: UInt64, _ change: (LineRecord) -> Void) {
         bytes.withUnsafeMutableBytes { bytes in
             let record = LineRecord(base: bytes.baseAddress.unsafelyUnwrapped + start)
             change(record)
-            record.seal()
+            record.seal(secret)
         }
     }
 
     /// The number under which the segment knows something; it is written down first where the segment does not yet.
     private static func define(
         _ number: UInt32, _ known: inout [UInt32: UInt32], _ kind: LineRecord.Kind, _ value: [UInt8],
-        _ bytes: inout [UInt8]
+        _ bytes: inout [UInt8], _ secret: UInt64
     ) -> UInt32 {
         let local = UInt32(known.count)
         known[number] = local
         let start = bytes.count
         bytes.append(contentsOf: repeatElement(0, count: LineRecord.size(ofValue: value.count)))
         bytes.replaceSubrange(start + LineRecord.headerSize..<start + LineRecord.headerSize + value.count, with: value)
-        seal(&bytes, at: start) { record in
+        seal(&bytes, at: start, secret) { record in
             record.fill(kind, valueCount: value.count)
             if kind == .source { record.source = local } else { record.stamp = local }
         }
@@ -227,8 +231,9 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         let failed = segments.last { $0.first == first }.flatMap { SpoolFormat.place(name: $0.name) }
         let name = SpoolFormat.name(first: first, attempt: failed.map { $0.attempt + 1 } ?? 0)
         let file = try storage.create(name)
+        let secret = UInt64.random(in: 1 ... .max)
         do throws(SystemError) {
-            let head = SpoolFormat.write(SpoolFormat.Head(first: first, generation: generation))
+            let head = SpoolFormat.write(SpoolFormat.Head(first: first, generation: generation, secret: secret))
             try Self.write(head, 0..<head.count, to: file, at: 0, storage)
             try storage.syncNames()
         } catch {
@@ -241,7 +246,9 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
             storage.close(before)
             segments[segments.count - 1].file = nil
         }
-        segments.append(Segment(name: name, first: first, end: first, size: SpoolFormat.headSize, file: file))
+        segments.append(
+            Segment(name: name, secret: secret, first: first, end: first, size: SpoolFormat.headSize, file: file))
+        self.secret = secret
         renumber()
     }
 

@@ -3,7 +3,10 @@ import Provenance
 
 /// The bytes of a spool that are no records: the head of each segment, and the cursor. `docs/spool.md` describes them.
 enum SpoolFormat {
-    static let version: UInt32 = 1
+    /// Of segments. In the first one records had no secret.
+    static let version: UInt32 = 2
+    /// Of cursors, and of checkpoints' positions.
+    private static let cursorVersion: UInt32 = 1
     static let headSize = 64
     private static let magic = Array("colospl1".utf8)
     private static let cursorMagic = Array("colocur1".utf8)
@@ -20,7 +23,7 @@ enum SpoolFormat {
     static func place(name: String) -> (first: Int64, attempt: Int)? {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 2 || parts.count == 3, parts.last == "segment", parts[0].utf8.count == 16,
-            let first = Int64(parts[0], radix: 16)
+            let first = Int64(parts[0], radix: 16), first < .max / 2
         else { return nil }
         guard parts.count == 3 else { return (first, 0) }
         return Int(parts[1]).map { (first, $0) }
@@ -29,10 +32,12 @@ enum SpoolFormat {
     struct Head {
         let first: Int64
         let generation: String
+        /// What its records' checksums begin with: nobody who only writes lines can make bytes that pass for a record here.
+        let secret: UInt64
     }
 
     static func write(_ head: Head, version: UInt32 = version) -> [UInt8] {
-        slot(magic, head.first, 0, head.generation, version)
+        slot(magic, head.first, Int64(bitPattern: head.secret), head.generation, version)
     }
 
     enum HeadFault: Error {
@@ -42,9 +47,14 @@ enum SpoolFormat {
 
     static func readHead(_ bytes: UnsafeRawBufferPointer) throws(HeadFault) -> Head {
         guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic) else { throw .damaged }
-        guard let (version, first, _, generation) = read(bytes, magic) else { throw .damaged }
-        guard version == Self.version else { throw .version(version) }
-        return Head(first: first, generation: generation)
+        guard let (version, first, secret, generation) = read(bytes, magic) else { throw .damaged }
+        guard 1...Self.version ~= version else { throw .version(version) }
+        return Head(first: first, generation: generation, secret: UInt64(bitPattern: secret))
+    }
+
+    /// The secret of a head that is damaged, perhaps elsewhere.
+    static func secret(ofDamaged bytes: UnsafeRawBufferPointer) -> UInt64 {
+        bytes.count < headSize ? 0 : UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt64.self))
     }
 
     struct Cursor {
@@ -56,14 +66,14 @@ enum SpoolFormat {
     }
 
     static func write(_ cursor: Cursor) -> [UInt8] {
-        slot(cursorMagic, cursor.sequence, cursor.count, cursor.generation, version)
+        slot(cursorMagic, cursor.sequence, cursor.count, cursor.generation, cursorVersion)
     }
 
     static func readCursor(_ bytes: UnsafeRawBufferPointer) -> Cursor? {
         var best: Cursor?
         for index in 0..<cursorSlots where bytes.count >= (index + 1) * headSize {
             let slot = UnsafeRawBufferPointer(rebasing: bytes[index * headSize..<(index + 1) * headSize])
-            guard let (version, sequence, count, generation) = read(slot, cursorMagic), version == Self.version else {
+            guard let (version, sequence, count, generation) = read(slot, cursorMagic), version == cursorVersion else {
                 continue
             }
             if best.map({ count > $0.count }) ?? true {

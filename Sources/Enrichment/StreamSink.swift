@@ -19,6 +19,9 @@ package final class StreamSink: RecordSink {
     /// No write of so many bytes waits on a pipe that says that it can be written to.
     private static let pipePiece = 4096
     private static let capacity = 256 << 10
+    /// After a failed sync nothing is written before.
+    private var retryAt: Int64?
+    private static let pause: Int64 = 1_000_000
 
     package init(_ number: Int32, _ name: String, _ definitions: Definitions, identity: String) {
         self.identity = identity
@@ -32,7 +35,7 @@ package final class StreamSink: RecordSink {
     var blockedOn: Int32 { isPipe && !buffer.isEmpty ? number : -1 }
 
     func send(_ record: LineRecord, token: UInt) -> Sending {
-        guard buffer.count < Self.capacity else { return .later }
+        guard buffer.count < Self.capacity, retryAt.map({ Clock.monotonic() >= $0 }) ?? true else { return .later }
         buffer.append(contentsOf: record.value)
         buffer.append(0x0A)
         tokens.append(token)
@@ -58,16 +61,23 @@ package final class StreamSink: RecordSink {
         if !isPipe {
             do throws(SystemError) { try RawFile.sync(number, name) } catch {
                 problem = error.description
-                return false
+                retryAt = Clock.monotonic() + Self.pause
+                // The kernel tells of it once, and the next sync would succeed without them: all of them are written again.
+                return true
             }
         }
         problem = nil
+        retryAt = nil
         for token in tokens { body(token, .arrived) }
         tokens.removeAll(keepingCapacity: true)
         return false
     }
 
-    func restart() {}
+    func restart() {
+        buffer.removeAll(keepingCapacity: true)
+        tokens.removeAll(keepingCapacity: true)
+    }
+
     func close() {}
 
     func begin(_ limits: LinePipeline.TopicLimits) {}

@@ -31,7 +31,7 @@ struct Transaction {
     private var phase = Phase.new
     private var tokens: [UInt] = []
     /// Why some of them were not taken; nil for those that may be another time.
-    private var failures: [UInt: String?] = [:]
+    private var failures: [UInt: (reason: String, isOfTime: Bool)?] = [:]
     private var since: Int64 = 0
 
     /// At most `limit` records, and at most `interval` microseconds, before it is committed.
@@ -57,8 +57,8 @@ struct Transaction {
     mutating func sent(_ token: UInt) { tokens.append(token) }
 
     /// What the brokers said of one record; `reason` where they will never take it.
-    mutating func failed(_ token: UInt, reason: String?) {
-        failures[token] = .some(reason)
+    mutating func failed(_ token: UInt, _ refusal: (reason: String, isOfTime: Bool)?) {
+        failures[token] = .some(refusal)
         if phase == .open { phase = .doomed }
     }
 
@@ -86,8 +86,8 @@ struct Transaction {
             forget(.idle)
         case (.abort, .done):
             for token in tokens {
-                if case .some(.some(let reason)) = failures[token] {
-                    body(token, .refused(reason: reason, isOfTime: false))
+                if case .some(.some(let refusal)) = failures[token] {
+                    body(token, .refused(reason: refusal.reason, isOfTime: refusal.isOfTime))
                 } else {
                     body(token, .failed)
                 }

@@ -76,8 +76,8 @@ package final class TransactionalSink: RecordSink {
         let isFatal = sink.takeEvents { token, outcome in
             switch outcome {
             case .arrived: break
-            case .failed: transaction.failed(token, reason: nil)
-            case .refused(let reason, _): transaction.failed(token, reason: reason)
+            case .failed: transaction.failed(token, nil)
+            case .refused(let reason, let isOfTime): transaction.failed(token, (reason, isOfTime))
             }
         }
         guard let outcome = caller.takeOutcome() else {

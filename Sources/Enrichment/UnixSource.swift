@@ -68,7 +68,7 @@ package final class UnixSource: LineSource {
     package var figures: [(name: String, value: Int)] {
         [
             ("connections", connections.count), ("shed_datagrams", Int(shed)), ("overlong_datagrams", Int(cut)),
-            ("refused_connections", Int(refusedConnections)),
+            ("refused_connections", Int(refusedConnections)), ("held_up", isFull ? 1 : 0),
         ]
     }
 

@@ -14,8 +14,19 @@ package struct KafkaProperties: Sendable {
         }
     }
 
-    /// Whether a property's value must never be shown.
+    /// Whether a property's value must never be shown. One that the library does not know may be a password whose name is misspelled.
     package static func isSecret(_ name: String) -> Bool {
+        !isKnown(name) || isNamedSecret(name)
+    }
+
+    private static func isKnown(_ name: String) -> Bool {
+        guard let configuration = rd_kafka_conf_new() else { return false }
+        defer { rd_kafka_conf_destroy(configuration) }
+        var text = [CChar](repeating: 0, count: 512)
+        return rd_kafka_conf_set(configuration, name, "", &text, text.count) != RD_KAFKA_CONF_UNKNOWN
+    }
+
+    private static func isNamedSecret(_ name: String) -> Bool {
         let words = ["password", "secret", "jaas", "key.pem", "oauthbearer.config", "certificate.pem", "token"]
         return words.contains { name.contains($0) }
     }
@@ -48,7 +59,7 @@ package struct KafkaProperties: Sendable {
         guard result != RD_KAFKA_CONF_OK else { return }
         var reason = KafkaError.text(text)
         // The library repeats the value that it refuses.
-        if isSecret(name), result == RD_KAFKA_CONF_INVALID { reason = "its value is not accepted" }
+        if isNamedSecret(name), result == RD_KAFKA_CONF_INVALID { reason = "its value is not accepted" }
         let code =
             result == RD_KAFKA_CONF_UNKNOWN ? RD_KAFKA_RESP_ERR__UNKNOWN_PROTOCOL : RD_KAFKA_RESP_ERR__INVALID_ARG
         throw KafkaError(code, reason: "\(name): \(reason)")

@@ -82,6 +82,11 @@ package struct LineFacts: Sendable {
     package var hasUnreadTime = false
     /// How long the request took, in microseconds.
     package var duration: Int64 = 0
+    /// How far from `time` it may have been: a date alone is a whole day, and two times that differ leave open which one counts.
+    @usableFromInline var timeSlack: Int64 = 0
+    /// How far around `time` what the line tells of may reach.
+    @inlinable @inline(__always)
+    package var reach: Int64 { duration &+ timeSlack }
     /// Whether it tells of a recommendation that was asked for.
     package var isRecommendation = false
     /// The values that the reading asked for besides.

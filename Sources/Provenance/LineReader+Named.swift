@@ -17,7 +17,10 @@ extension LineReader {
             try members(line, &syntax, reading, into: &facts)
             facts.end = syntax.offset - 1
             syntax.skipSpace(line)
-            if syntax.offset == line.count { return true }
+            if syntax.offset == line.count {
+                noteMissingTime(line, into: &facts)
+                return true
+            }
         } catch {}
         return brokenJSON(line, start, into: &facts)
     }
@@ -54,6 +57,7 @@ extension LineReader {
             if syntax.peek(line) == UInt8(ascii: "\"") {
                 let (content, isEscaped) = try syntax.skipString(line)
                 take(name, FieldSpan(content, isEscaped ? .escaped : .plain), line, reading, into: &facts)
+                if isDuration(line, name) { noteDuration(line, content, into: &facts) }
             } else {
                 let start = syntax.offset
                 try syntax.skipValue(line, depth: 1)
@@ -63,9 +67,7 @@ extension LineReader {
                 if !isNull, line[start] != UInt8(ascii: "{"), line[start] != UInt8(ascii: "[") {
                     takeAsked(name, FieldSpan(start..<syntax.offset, .plain), line, reading, into: &facts)
                 }
-                if isDuration(line, name) {
-                    facts.duration = wholeMilliseconds(line, start..<syntax.offset) ?? facts.duration
-                }
+                if !isNull, isDuration(line, name) { noteDuration(line, start..<syntax.offset, into: &facts) }
             }
             syntax.skipSpace(line)
             if syntax.take(UInt8(ascii: "}"), line) { return }
@@ -84,7 +86,10 @@ extension LineReader {
         var isFirst = true
         while true {
             while index < line.count, line[index] <= 0x20 { index += 1 }
-            guard index < line.count else { return !isFirst }
+            guard index < line.count else {
+                noteMissingTime(line, into: &facts)
+                return !isFirst
+            }
             let start = index
             while index < line.count, line[index] > 0x20, line[index] != UInt8(ascii: "=") { index += 1 }
             let name = start..<index
@@ -108,7 +113,7 @@ extension LineReader {
                 return true
             }
             take(name, value, line, reading, into: &facts)
-            if isDuration(line, name) { facts.duration = wholeMilliseconds(line, value.range) ?? facts.duration }
+            if isDuration(line, name) { noteDuration(line, value.range, into: &facts) }
         }
     }
 
@@ -165,17 +170,28 @@ extension LineReader {
         if !takeTime(line, range, into: &facts) { facts.hasUnreadTime = true }
     }
 
-    /// The names under which loggers write when it was.
+    /// A line without a time is of now; but not where it may have one under a name that is not known here.
+    private static func noteMissingTime(_ line: Span<UInt8>, into facts: inout LineFacts) {
+        if facts.isRecommendation, facts.time == nil, !facts.hasUnreadTime { facts.hasUnreadTime = looksDated(line) }
+    }
+
+    /// The names under which loggers write when it was, in letters of either case.
     private static func isTimeName(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
-        let start = name.lowerBound
+        func `is`(_ word: StaticString) -> Bool {
+            for index in 0..<word.utf8CodeUnitCount {
+                let byte = line[name.lowerBound + index]
+                guard (byte &- 0x41 < 26 ? byte | 0x20 : byte) == word.utf8Start[index] else { return false }
+            }
+            return true
+        }
         return switch name.count {
-        case 1: line[start] == UInt8(ascii: "t")
-        case 2: line.hasBytes("ts", at: start) || line.hasBytes("@t", at: start)
-        case 4: line.hasBytes("time", at: start)
-        case 7: line.hasBytes("asctime", at: start)
-        case 8: line.hasBytes("datetime", at: start)
-        case 9: line.hasBytes("timestamp", at: start)
-        case 10: line.hasBytes("@timestamp", at: start)
+        case 1: `is`("t")
+        case 2: `is`("ts") || `is`("@t")
+        case 4: `is`("time") || `is`("date")
+        case 7: `is`("asctime")
+        case 8: `is`("datetime")
+        case 9: `is`("timestamp") || `is`("eventtime")
+        case 10: `is`("@timestamp") || `is`("event_time")
         default: false
         }
     }
@@ -201,6 +217,14 @@ extension LineReader {
     private static func isDuration(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
         name.count == 11 && line.hasBytes("duration_ms", at: name.lowerBound)
     }
+
+    /// One that cannot be read may be as long as any.
+    private static func noteDuration(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
+        if !range.isEmpty { facts.duration = wholeMilliseconds(line, range) ?? longestDuration }
+    }
+
+    /// A day: no request takes longer.
+    private static let longestDuration: Int64 = 86_400_000_000
 
     /// Milliseconds, rounded up, as microseconds.
     private static func wholeMilliseconds(_ line: Span<UInt8>, _ range: Range<Int>) -> Int64? {

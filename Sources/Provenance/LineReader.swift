@@ -17,14 +17,16 @@ package enum LineReader {
         case .recommendation: recommendation(line, reading, into: &facts)
         case .json: json(line, reading, into: &facts)
         case .logfmt: logfmt(line, reading, into: &facts)
-        case .text: text(line, into: &facts)
+        case .text: text(line, reading, into: &facts)
         case nil:
             json(line, reading, into: &facts) || recommendation(line, reading, into: &facts)
-                || logfmt(line, reading, into: &facts) || text(line, into: &facts)
+                || logfmt(line, reading, into: &facts) || text(line, reading, into: &facts)
         }
     }
 
-    private static func text(_ line: Span<UInt8>, into facts: inout LineFacts) -> Bool {
+    private static func text(
+        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) -> Bool {
         facts.begin(.text)
         let end = trimmedEnd(line)
         _ = suffix(line, end: end, into: &facts)
@@ -32,8 +34,20 @@ package enum LineReader {
         if !hasWholeStamp(facts) { facts.distrust(line) }
         facts.end = end
         facts.isRecommendation = line.contains("recommendation request")
-        if facts.isRecommendation { leadingTime(line, into: &facts) }
+        if facts.isRecommendation { leadingTime(line, into: &facts) } else { columns(line, reading, into: &facts) }
         return true
+    }
+
+    /// Reads time and user of another event of the same server: `<time>,<user>,GET /rate/…`.
+    private static func columns(_ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts) {
+        guard reading.isKeyUser else { return }
+        let firstLimit = min(line.count, 64)
+        let first = line.first(UInt8(ascii: ","), in: 0..<firstLimit)
+        guard first < firstLimit, takeTime(line, 0..<first, into: &facts) else { return }
+        let secondLimit = min(line.count, first + 512)
+        let second = line.first(UInt8(ascii: ","), in: first + 1..<secondLimit)
+        guard second < secondLimit else { return }
+        facts.key = FieldSpan(word(line, first + 1..<second), .plain)
     }
 
     /// Reads the time that a text begins with, alone or in brackets, as one word or as a date and a time.
@@ -46,7 +60,7 @@ package enum LineReader {
         _ =
             takeTime(line, start..<trimmed(line, start, second), into: &facts)
             || takeTime(line, start..<trimmed(line, start, first), into: &facts)
-        facts.hasUnreadTime = facts.time == nil && hasClock(line, 0..<limit)
+        facts.hasUnreadTime = facts.time == nil && looksDated(line)
     }
 
     private static func wordEnd(_ line: Span<UInt8>, _ start: Int, _ limit: Int) -> Int {
@@ -77,14 +91,48 @@ package enum LineReader {
     static func takeTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) -> Bool {
         var lacksZone = false
         if let time = Instant(line, in: range, withoutZone: .isUTC, lacksZone: &lacksZone) {
-            facts.time = time
-            facts.timeLacksZone = lacksZone
+            take(time, lacksZone: lacksZone, into: &facts)
+            // What has no seconds, or no time of day, says only in which minute or on which day it was.
+            if range.count <= 16 || line[range.lowerBound + 16] != UInt8(ascii: ":") {
+                facts.timeSlack += range.count <= 10 ? 86_400_000_000 : 60_000_000
+            }
             return true
         }
         guard let time = Instant(sinceEpoch: line, in: range) else { return false }
-        facts.time = time
-        facts.timeLacksZone = false
+        take(time, lacksZone: false, into: &facts)
         return true
+    }
+
+    /// The first time counts: others are those of whoever handed the line on. Where they lie apart, nothing between them is sure.
+    @inline(__always)
+    private static func take(_ time: Instant, lacksZone: Bool, into facts: inout LineFacts) {
+        if let first = facts.time {
+            facts.timeSlack = max(facts.timeSlack, abs(first.microseconds &- time.microseconds))
+        } else {
+            facts.time = time
+            facts.timeLacksZone = lacksZone
+        }
+    }
+
+    /// Whether something that looks like a date or a time of day stands anywhere: in a line whose time was not found, that is perhaps the one.
+    static func looksDated(_ line: Span<UInt8>) -> Bool {
+        func digits(_ index: Int, _ count: Int) -> Bool {
+            guard index + count <= line.count else { return false }
+            for place in index..<index + count where line[place] &- 0x30 > 9 { return false }
+            return true
+        }
+        if hasClock(line, 0..<line.count) { return true }
+        for index in 0..<line.count where line[index] &- 0x30 <= 9 {
+            if index > 0, line[index - 1] &- 0x30 <= 9 { continue }
+            // 2025-03-10, 2025/03/10, and 20250310T.
+            if digits(index, 4), index + 10 <= line.count, line[index + 4] == line[index + 7],
+                line[index + 4] == 0x2D || line[index + 4] == 0x2F, digits(index + 5, 2), digits(index + 8, 2)
+            {
+                return true
+            }
+            if digits(index, 8), index + 8 < line.count, line[index + 8] == UInt8(ascii: "T") { return true }
+        }
+        return false
     }
 
     private static func hasWholeStamp(_ facts: borrowing LineFacts) -> Bool {

@@ -92,9 +92,8 @@ extension Worker where Net: ~Copyable {
         let bytes = UnsafeRawBufferPointer(start: target, count: count)
         // Queries may hold what nobody should log.
         let path = UnsafeRawBufferPointer(rebasing: bytes[..<ByteScan.first(0x3F, bytes, 0..<count)])
-        guard path.count <= ExchangeNotes.pathCapacity,
-            let user = Self.user(in: path, prefix: notes.prefix, suffix: notes.suffix)
-        else { return }
+        guard let user = Self.user(in: path, prefix: notes.prefix, suffix: notes.suffix) else { return }
+        guard path.count <= ExchangeNotes.pathCapacity else { return counters.add(.longPaths) }
         let note = notes.take()
         note.pointee.pathCount = path.count
         note.pointee.user = user

@@ -30,6 +30,8 @@ package final class WorkerCounters: Sendable {
         case lostLogLines
         /// Lines that were made of exchanges, and those for which there was no room.
         case lines, shedLines
+        /// Exchanges of recommendations whose path is too long for a line.
+        case longPaths
         /// Exchanges of which no record could be handed over: the ring was full.
         case droppedRecords
 

@@ -72,6 +72,7 @@ extension StatusReport {
     private func addLosses(_ figures: LineStatus.Figures, _ page: inout MetricsPage) {
         page.begin("colophon_lines_lost", .counter, "Lines that are gone and were not meant to be, by why.")
         page.add(fleet.totals[.shedLines], [("reason", "no_room_for_exchange")])
+        page.add(fleet.totals[.longPaths], [("reason", "path_too_long")])
         page.add(sum("shed_datagrams", figures), [("reason", "no_room_for_datagram")])
         page.add(sum("overlong_datagrams", figures), [("reason", "overlong_datagram")])
         page.add(figures.lostRecords, [("reason", "spool_damaged")])

@@ -21,7 +21,7 @@ struct NamedFacts {
         requestID = facts.requestID?.text(line)
         variant = facts.variant?.text(line)
         time = facts.time
-        duration = facts.duration
+        duration = facts.reach
         isRepeated = facts.isRepeated
         isUnproven = facts.isUnproven
         if facts.provenance.isEmpty, line.contains("manifest_sha256=") {

@@ -36,7 +36,10 @@ final class KnownManifests: ManifestIndex {
         if isBroken { throw ManifestIndexError(Broken()) }
     }
 
-    func revision() throws(ManifestIndexError) -> Int64 { changes }
+    func revision() throws(ManifestIndexError) -> Int64 {
+        if isBroken { throw ManifestIndexError(Broken()) }
+        return changes
+    }
 
     private func indexed(_ number: Int) -> IndexedManifest {
         IndexedManifest(manifest: manifests[number], id: Int64(number), file: nil)

@@ -102,6 +102,21 @@ struct LineTests {
     }
 
     @Test(
+        "lines that are not meant have their user and their time all the same",
+        arguments: [
+            "2025-03-04T18:21:03.219384,39157,GET /data/m/the+lord+of+the+rings+2001/42.mpg",
+            "2025-03-04T18:21:03.219384Z, 39157 ,GET /rate/heat+1995=5",
+            #"{"event":"play","user_id":39157,"time":"2025-03-04T18:21:03.219384Z"}"#,
+            "time=2025-03-04T18:21:03.219384Z user_id=39157 msg=played",
+        ])
+    func keepsOrderOfOthers(line: String) throws {
+        let (_, result) = Self.enrich(line, try Self.index())
+        #expect(result.kind == .unmatched)
+        #expect(result.key.map { $0.text(Array(line.utf8).span) } == "39157")
+        #expect(result.time == Instant(microseconds: 1_741_112_463_219_384))
+    }
+
+    @Test(
         "real lines of this kind are enriched, whatever their titles",
         arguments: [
             "2025-03-04T18:21:03,39157,recommendation request 17645-team05.isri.cmu.edu:8082, status 200, result: a+1999, b+2001,c & d+1988,it's+2000,amélie+2001, 42 ms",
@@ -231,6 +246,26 @@ struct LineTests {
         #expect(result.attribution == .unknown)
         let (failures, problem) = (enricher.ledgerFailures, enricher.problem)
         #expect(failures == 1 && problem == "the ledger is gone")
+    }
+
+    @Test(
+        "what was live while the ledger could be asked is not claimed of lines once it cannot, and is again when it can"
+    )
+    func forgetsWithoutLedger() throws {
+        let index = try Self.index()
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index))
+        let line = Array(Self.seed.utf8)
+        func attribution() -> Attribution {
+            enricher.refresh()
+            let result = enricher.enrich(line.span)
+            return result.attribution
+        }
+        let before = [attribution(), attribution()]
+        index.isBroken = true
+        let meanwhile = [attribution(), attribution()]
+        index.isBroken = false
+        let after = [attribution(), attribution()]
+        #expect(before == [.inferred, .inferred] && meanwhile == [.unknown, .unknown] && after == before)
     }
 
     // MARK: - Properties

@@ -88,6 +88,52 @@ struct SpoolTests {
         }
     }
 
+    /// A record whose value is `bytes`, sealed as number `sequence`.
+    private static func sealed(_ bytes: [UInt8], sequence: Int64) -> [UInt8] {
+        withMemory { memory in
+            let record = LineRecord(base: memory.baseAddress.unsafelyUnwrapped)
+            record.fill(.line, valueCount: bytes.count, attribution: .exact)
+            record.sequence = sequence
+            UnsafeMutableRawBufferPointer(rebasing: memory[LineRecord.headerSize...]).copyBytes(from: bytes)
+            record.seal(0)
+            return Array(record.bytes)
+        }
+    }
+
+    @Test(
+        "bytes of a record within a line are never taken for one, whatever a crash left of that line",
+        arguments: [1, 2, 1 << 40, .max] as [Int64], [false, true])
+    func distrustsRecordsInLines(sequence: Int64, isHeadLost: Bool) throws {
+        let disk = SimulatedDisk(seed: 1)
+        var spool = try Self.open(disk)
+        let forged = Self.sealed(Array("forged".utf8), sequence: sequence)
+        Self.withMemory { memory in
+            let source = spool.definitions.source([1])
+            spool.append(Self.record("first", source: source, in: memory))
+            let outer = Self.record("", source: source, in: memory)
+            let value = forged + Array(repeating: 0x78, count: 400)
+            outer.fill(.line, valueCount: value.count)
+            outer.source = source
+            UnsafeMutableRawBufferPointer(rebasing: memory[LineRecord.headerSize...]).copyBytes(from: value)
+            spool.append(outer)
+            Self.sync(&spool)
+        }
+        let name = try #require(try disk.names().first { $0.hasSuffix(".segment") })
+        let bytes = try #require(disk.contents(name))
+        let start = bytes.indices.dropLast(forged.count).last { bytes[$0..<$0 + forged.count].elementsEqual(forged) }
+        let place = try #require(start)
+        disk.kill()
+        let number = try disk.open(name)
+        try disk.truncate(number, to: place + forged.count + 24)
+        disk.close(number)
+        if isHeadLost { for offset in 0..<8 { disk.damage(name, at: place - LineRecord.headerSize + offset) } }
+        var again = try Self.open(disk)
+        let found = Self.readAll(&again).map(\.text)
+        #expect(found == ["first"])
+        let (next, torn) = (again.next, again.news.torn)
+        #expect(next == 1 && torn > 0)
+    }
+
     @Test("what was not acknowledged is there after a restart, what was is not, and delivered segments are gone")
     func survivesRestarts() throws {
         let disk = SimulatedDisk(seed: 2)
@@ -178,7 +224,7 @@ struct SpoolTests {
         let other = SimulatedDisk(seed: 5)
         let file = try other.create("0000000000000000.segment")
         let head = SpoolFormat.write(
-            SpoolFormat.Head(first: 0, generation: "01M7ZH8AF7A2ZZ7TK6TAF7AXSV"), version: 2)
+            SpoolFormat.Head(first: 0, generation: "01M7ZH8AF7A2ZZ7TK6TAF7AXSV", secret: 1), version: 3)
         try other.write(head, to: file)
         other.kill()
         #expect(throws: SpoolError.self) { _ = try Self.open(other) }

@@ -66,7 +66,7 @@ struct TransactionTests {
                 if run.chance.percent(4) { run.isLeaving = true }
                 return
             }
-            run.transaction.failed(bad.token, reason: "poison")
+            run.transaction.failed(bad.token, ("poison", false))
         }
     }
 
@@ -110,7 +110,7 @@ struct TransactionTests {
         case .commit:
             let hasPoison = run.brokers.open.contains { run.poison.contains($0.number) }
             for one in run.brokers.open where run.poison.contains(one.number) {
-                run.transaction.failed(one.token, reason: "poison")
+                run.transaction.failed(one.token, ("poison", false))
             }
             if hasPoison {
                 outcome = .mustAbort(rereads: false)

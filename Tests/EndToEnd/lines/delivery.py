@@ -33,7 +33,10 @@ def test_every_record_says_what_its_line_says(kafka):
         assert record.time // 1000 == __import__("calendar").timegm(written), (record.time, original)
     others = [record for record in records if record not in enriched]
     assert sorted(record.value for record in others) == sorted(text.encode() for text in lines[500:])
-    assert all(record.key is None and record.headers["attribution"] == "unknown" for record in others)
+    # Of the same users, and in the same order.
+    # Of the same users, and in the same order.
+    assert sorted((record.key or b"").decode() for record in others) == ["", "1"], others
+    assert all(record.headers["attribution"] == "unknown" for record in others)
     assert check_all(enriched, range(500)) == 0
     # The same by kcat, which shares no code with us but the client library.
     shown = subprocess.run(

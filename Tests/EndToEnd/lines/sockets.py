@@ -75,11 +75,13 @@ def metrics_of(colophon):
     return urllib.request.urlopen(f"http://{colophon.admin}/metrics", timeout=PATIENCE).read().decode()
 
 
-def is_full(colophon, sender):
-    """Whether nothing more is taken."""
+def is_full(colophon, sender, limit=16 << 20):
+    """Whether nothing more is taken, and not only for a moment: those who can wait leave an eighth of the spool to those who cannot, and there
+    must be room for all that may be read at once."""
     sent = sender.sent
     status = colophon.ask("/v1/status")[1]["lines"]
-    return sent == sender.sent and status["waiting"] > 1000 and status["spool_bytes"] > 8 << 20
+    [unix] = [one for one in status["sources"] if one["source"] == "unix"]
+    return unix["held_up"] and status["spool_bytes"] > limit * 7 // 8 - (3 << 20) and sent == sender.sent
 
 
 LAST = 990_000_000
