@@ -72,4 +72,4 @@ fuzz: ## feed the parsers rubbish for SECONDS (60)
 	@Fuzz/run $(SECONDS)
 
 clean: ## remove what was built and what make run and make bench left
-	rm -rf .build build run
+	rm -rf .build build run run-demo

@@ -106,7 +106,11 @@ struct AdminConnections: ~Copyable {
             }
             client.deadline = now + Self.farewell
             client.conversation.answer(
-                .problem(408, "the request did not come in time, or its answer"), isLast: true)
+                client.isWaiting
+                    ? .problem(
+                        503,
+                        "the answer did not come in time; what was asked for may still happen: /v1/status tells what is active, /v1/history what was"
+                    ) : .problem(408, "the request did not come in time"), isLast: true)
             write(client)
         }
     }
@@ -204,13 +208,16 @@ struct AdminConnections: ~Copyable {
             if count < 0 || !isOwed { close(client) }
             return false
         }
-        // A request begins: its time does too.
-        if client.isIdle { client.deadline = network.monotonic() + Self.patience }
         if client.conversation.hasAnswered, !client.conversation.isFollowed {
             client.ignored += count
             if client.ignored > Self.mostIgnored { close(client) }
-        } else {
-            read(bytes, client, hand)
+            return true
+        }
+        let (wasIdle, number) = (client.isIdle, client.number)
+        read(bytes, client, hand)
+        // A request begins, and is not answered yet: its time begins too.
+        if wasIdle, client.number == number, !client.isIdle, !client.isWaiting {
+            client.deadline = network.monotonic() + Self.patience
         }
         return true
     }

@@ -26,6 +26,7 @@ struct AdminConversation {
     private var state = State.head
     private var input: [UInt8] = []
     private var scanned = 0
+    private var hasPassedLineEnd = false
     private var chunks = ChunkedBody()
     /// The body, as far as it has come, and what it is to be.
     private var body: [UInt8] = []
@@ -69,8 +70,9 @@ struct AdminConversation {
         switch state {
         case .head:
             input += bytes
-            // RFC 9112 section 2.2: some end a body with a line end that belongs to nothing.
-            while input.starts(with: [0x0D, 0x0A]) {
+            // RFC 9112 section 2.2: some end a body with a line end that belongs to nothing. One of them.
+            if !hasPassedLineEnd, input.starts(with: [0x0D, 0x0A]) {
+                hasPassedLineEnd = true
                 input.removeFirst(2)
                 scanned = 0
             }

@@ -109,6 +109,8 @@ enum OpenAPI {
             add(401, "The token of admin.token is missing, or another one.")
             add(403, "A web page may have sent it.")
         }
+        add(408, "The request did not come in time.")
+        add(431, "Its head is too large.")
         if !route.parameters.isEmpty { add(400, "A parameter is unknown, missing or wrong; detail says which.") }
         switch route.action {
         case .asks: add(503, "Too many others wait, or the ledger cannot be read: try again.")
@@ -121,6 +123,7 @@ enum OpenAPI {
             if case .object = route.body { add(422, "It is JSON, and not what is wanted; detail says what is.") }
         default: break
         }
+        add(400, "It is no request as HTTP has them.")
         return object(
             answers.sorted { $0.status < $1.status }.map { answer in
                 var members: [(String, JSON)] = [("description", .string(answer.about))]

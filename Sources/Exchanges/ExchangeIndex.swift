@@ -40,11 +40,14 @@ package struct ExchangeIndex: ~Copyable {
         }
     }
 
+    /// How many this process has written.
+    package private(set) var written = 0
     package var count: Int { segments.reduce(0) { $0 + $1.count } }
 
     mutating func append(_ entry: ExchangeEntry, name: [UInt8]) {
         if let open, open.append(entry, name: name) {
             segments[segments.count - 1].count += 1
+            written += 1
             return
         }
         guard begin(), let open, open.append(entry, name: name) else {
@@ -52,6 +55,7 @@ package struct ExchangeIndex: ~Copyable {
             return
         }
         segments[segments.count - 1].count += 1
+        written += 1
     }
 
     /// Another segment, and room for it.

@@ -165,6 +165,7 @@ package final class ExchangeMemory: ExchangeRecords, @unchecked Sendable {
         /// How many were ever seen, and how many lie on disk.
         package var seen: UInt64
         package var kept: Int
+        package var written: Int
         /// How many had to go for others, and how many could not be written.
         package var dropped: Int
         package var failed: Int
@@ -174,7 +175,8 @@ package final class ExchangeMemory: ExchangeRecords, @unchecked Sendable {
     package var figures: Figures {
         lock.withLock { _ in
             Figures(
-                seen: state.last, kept: state.index?.count ?? 0, dropped: state.index?.dropped ?? 0,
+                seen: state.last, kept: state.index?.count ?? 0, written: state.index?.written ?? 0,
+                dropped: state.index?.dropped ?? 0,
                 failed: state.index?.failed ?? 0, problem: state.index?.problem)
         }
     }

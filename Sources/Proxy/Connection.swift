@@ -137,6 +137,8 @@ struct Connection {
     var since: Int64 = 0
     /// When what was read of the request was first sent up; 0 before. In monotonic microseconds.
     var sentUpAt: Int64 = 0
+    /// And the last byte, as far as it has been.
+    var sentLastAt: Int64 = 0
     var isInFlight = false
     var status = 0
     /// Bytes of a response's body, for the log.

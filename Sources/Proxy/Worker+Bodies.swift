@@ -69,6 +69,7 @@ extension Worker where Net: ~Copyable {
             return false
         }
         if client.pointee.phase == .response { completeRequest(client, upstream) }
+        client.pointee.sentLastAt = now
         sendUp(client, upstream, from: from, count: client.pointee.start &- from)
         return true
     }

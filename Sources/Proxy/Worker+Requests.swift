@@ -108,6 +108,7 @@ extension Worker where Net: ~Copyable {
         client.pointee.status = 0
         client.pointee.isInFlight = true
         client.pointee.sentUpAt = 0
+        client.pointee.sentLastAt = 0
     }
 
     private func beginBody(_ client: End, _ framing: BodyFraming) {

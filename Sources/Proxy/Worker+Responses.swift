@@ -137,7 +137,7 @@ extension Worker where Net: ~Copyable {
         let before = sentUpAt &- client.pointee.since
         counters.countAnswer(
             variant: Int(client.pointee.answered), status: response.status, client.pointee.claim ?? .unknown,
-            microseconds: now &- sentUpAt)
+            microseconds: now &- max(sentUpAt, client.pointee.sentLastAt))
         defer { counters.countOverhead(microseconds: before &+ net.monotonic() &- now) }
         return response.status == 101
             ? beginTunnel(client, upstream, from: from) : sendBody(client, upstream, from: from)

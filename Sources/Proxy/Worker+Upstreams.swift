@@ -33,6 +33,7 @@ extension Worker where Net: ~Copyable {
         sendUp(client, upstream, from: client.pointee.requestStart, count: client.pointee.requestCount)
         if client.pointee.generation == generation, client.pointee.sentUpAt == 0 {
             client.pointee.sentUpAt = net.monotonic()
+            client.pointee.sentLastAt = client.pointee.sentUpAt
         }
     }
 

@@ -6,7 +6,7 @@ import Synchronization
 package final class WorkerCounters: Sendable {
     package enum Counter: Int, CaseIterable, Sendable {
         case accepted
-        /// Connections over `limits.connections`, answered with 503.
+        /// Connections over `limits.connections`: answered with 503, or closed at once when there are very many.
         case shed
         /// Connections that could not be taken for want of descriptors.
         case acceptFailures
@@ -20,7 +20,7 @@ package final class WorkerCounters: Sendable {
         case retries
         case upstreamConnections
         case connectFailures
-        /// Exchanges that ended after the head of the response, and before its end.
+        /// Exchanges that were cut before the end of the response.
         case abortedByUpstream, abortedByClient
         /// Connections on which an upstream sent more than it had declared.
         case surplus

@@ -82,11 +82,10 @@ package struct SocketAddress: Sendable {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let bytes = Array(path.utf8)
-        let room = MemoryLayout.size(ofValue: address.sun_path)
         guard !bytes.isEmpty else { throw Invalid(text: text, reason: "it has no path: write unix:PATH") }
-        guard bytes.count < room, !bytes.contains(0) else {
+        guard bytes.count <= longestPath, !bytes.contains(0) else {
             throw Invalid(
-                text: text, reason: "the path of a Unix socket has at most \(room - 1) bytes: choose a shorter one")
+                text: text, reason: "the path of a Unix socket has at most \(longestPath) bytes: choose a shorter one")
         }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
         return withUnsafePointer(to: &address) { pointer in
@@ -106,6 +105,27 @@ package struct SocketAddress: Sendable {
     }
 
     package var isUnix: Bool { path != nil }
+
+    /// What has room in `sun_path`, with a zero behind it.
+    package static let longestPath = 107
+
+    /// Whether whoever listens on one listens on the other too, as far as names can be looked up here.
+    package static func areSame(_ left: String, _ right: String) -> Bool {
+        if left == right { return true }
+        // Names are looked up only where that may tell something.
+        guard let (_, port) = try? split(left), let (_, other) = try? split(right), port == other,
+            let ones = try? resolve(left), let others = try? resolve(right)
+        else { return false }
+        return ones.contains { one in
+            others.contains { other in
+                one.numericName == other.numericName || one.isForAll && other.isLoopback
+                    || other.isForAll && one.isLoopback || one.isForAll && other.isForAll
+            }
+        }
+    }
+
+    /// Whether it stands for all addresses of this machine.
+    private var isForAll: Bool { numericName.hasPrefix("0.0.0.0:") || numericName.hasPrefix("[::]:") }
 
     var family: Int32 { Int32(storage.ss_family) }
 

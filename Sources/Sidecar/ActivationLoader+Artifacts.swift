@@ -6,6 +6,29 @@ import Synchronization
 
 /// Hashing what a manifest names, which may take its time.
 extension ActivationLoader {
+    static func unverified(_ manifest: Manifest) -> LoadFailure {
+        LoadFailure(
+            "\(manifest.version.onOneLine) declares the digest \((manifest.declaredSHA256 ?? "none").onOneLine) and has \(manifest.digest.hex): such a manifest is activated only with --verify warn or off"
+        )
+    }
+
+    /// Says what is active without being as it should.
+    func warn(of file: ManifestFile, missing: [String]) {
+        let name = file.path.isEmpty ? file.manifest.version : file.path
+        if !file.manifest.isDigestVerified {
+            log.write(
+                .warn, "manifest-unverified",
+                [
+                    ("file", .string(name)), ("declared", .optional(file.manifest.declaredSHA256)),
+                    ("stamped_as", .string(file.manifest.digest.hex)),
+                ])
+        }
+        if !missing.isEmpty {
+            log.write(
+                .warn, "artifacts-missing", [("file", .string(name)), ("artifacts", .array(missing.map(JSON.string)))])
+        }
+    }
+
     /// The names of those that are not there, where that is allowed.
     func checkArtifacts(
         of index: Int, _ manifest: Manifest, at path: String, called name: String

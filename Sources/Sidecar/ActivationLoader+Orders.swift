@@ -39,14 +39,16 @@ extension ActivationLoader {
                 return order.reply(.confirmed(entry))
             }
             let file = try known(order.digest)
+            if settings.verify == .strict, !file.manifest.isDigestVerified { throw Self.unverified(file.manifest) }
             let stamp = try makeStamp(file)
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             let wasCurrent = state.isCurrent
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
             let recorded: Recorded
+            let missing: [String]
             do throws(LoadFailure) {
                 // Where nobody knows its file, what it names is looked for as if it lay where the pointer is.
-                _ = try checkArtifacts(
+                missing = try checkArtifacts(
                     of: index, file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
                     called: file.path.isEmpty ? file.manifest.version : file.path)
                 guard let written = try record(index, file, cause: .api, actor: order.actor) else {
@@ -67,6 +69,7 @@ extension ActivationLoader {
             activate(
                 index, file, stamp, recorded, cause: .api,
                 ordered: order.isSettled ? .after(microseconds: 0) : settings.settle)
+            warn(of: file, missing: missing)
             order.reply(.activated(try entry(of: state.variant, order.digest), settled: order.isSettled))
         } catch { order.reply(.refused(reason: error.reason, isOfLedger: error.isOfLedger)) }
     }

@@ -61,6 +61,11 @@ final class ActivationLoader: @unchecked Sendable {
     private let failures = Atomic<Int>(0)
     let isStopping = Atomic<Bool>(false)
     private let orders = Mutex(Orders())
+    /// Whether the first manifests are looked at: until then nothing is known, and nothing served.
+    private let hasLoaded = Atomic<Bool>(false)
+    var hasLooked: Bool { hasLoaded.load(ordering: .acquiring) }
+    /// Those whose artifacts are to be looked at once more.
+    private var rechecked: Set<Int> = []
     private let wake: Wake
     /// Readable once `run` has ended.
     let ended: Wake
@@ -111,7 +116,10 @@ final class ActivationLoader: @unchecked Sendable {
     func loadFirst() throws(SidecarError) {
         var isLoaded = false
         // Whoever gives up watches nothing from then on.
-        defer { if !isLoaded { noteWatched(isLast: true) } }
+        defer {
+            if !isLoaded { noteWatched(isLast: true) }
+            hasLoaded.store(isLoaded, ordering: .releasing)
+        }
         for index in states.indices {
             load(index, cause: .start)
             let state = states[index]
@@ -247,6 +255,9 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     private func adopt(_ new: SidecarSettings) {
+        if new.artifacts != settings.artifacts || new.artifactsRoot != settings.artifactsRoot {
+            rechecked = Set(states.indices)
+        }
         settings = new
         settle.withLock { $0 = new.settle }
         for (index, state) in states.enumerated() {
@@ -273,6 +284,11 @@ final class ActivationLoader: @unchecked Sendable {
             if state.manifest == nil, try keepsOverride(index, file) { return }
             change(index) { $0.overridden = nil }
             if file.manifest.digest == state.manifest?.digest {
+                // By other rules than when it was activated.
+                if rechecked.contains(index) {
+                    _ = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
+                    rechecked.remove(index)
+                }
                 confirm(index, file)
                 return
             }
@@ -290,19 +306,7 @@ final class ActivationLoader: @unchecked Sendable {
                 return load(index, cause: cause, by: actor, attempt: attempt + 1)
             }
             activate(index, file, stamp, recorded, cause: cause)
-            if !file.manifest.isDigestVerified {
-                log.write(
-                    .warn, "manifest-unverified",
-                    [
-                        ("file", .string(file.path)), ("declared", .optional(file.manifest.declaredSHA256)),
-                        ("stamped_as", .string(file.manifest.digest.hex)),
-                    ])
-            }
-            if !missing.isEmpty {
-                log.write(
-                    .warn, "artifacts-missing",
-                    [("file", .string(file.path)), ("artifacts", .array(missing.map(JSON.string)))])
-            }
+            warn(of: file, missing: missing)
             // It moved on while it was recorded: that is seen now, and not only when somebody looks next.
             if watches[index].hasMoved, attempt < Self.mostAttempts {
                 change(index) { $0.isCurrent = false }
@@ -396,7 +400,8 @@ final class ActivationLoader: @unchecked Sendable {
     ) {
         lastSerial += 1
         let serial = lastSerial
-        activations.withLock { $0[cause, default: 0] += 1 }
+        // What was active when the last sidecar ended is no activation.
+        if !recorded.isKnown { activations.withLock { $0[cause, default: 0] += 1 } }
         let before = states[index].manifest
         let settle = settings.settle
         change(index) { state in
@@ -420,7 +425,7 @@ final class ActivationLoader: @unchecked Sendable {
             state.settle(settle, alreadyMicroseconds: isLongSince ? max(0, elapsed) : 0)
         }
         log.write(
-            .info, "activation",
+            .info, recorded.isKnown ? "manifest-resumed" : "activation",
             [
                 ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
                 ("manifest_sha256", .string(file.manifest.digest.hex)),

@@ -16,15 +16,15 @@ package struct Sidecar: ~Copyable {
     /// Nobody else may have it while this one runs.
     private let instance: Instance
     private let dataDirectory: String
-    private let log: EventLog
+    let log: EventLog
     private let accessLog: LogFile?
-    private let signals: Signals
+    let signals: Signals
     private let supervisor: Wake
-    private let loader: ActivationLoader
+    let loader: ActivationLoader
     private let fleet: WorkerFleet
     private let report: StatusReport
     /// Nil where it is switched off.
-    private let admin: ListenerBox?
+    let admin: ListenerBox?
     /// Nil where nothing is done with lines.
     private let lines: LineService?
     /// Nil where nobody asks for exchanges by their request ids.
@@ -72,9 +72,7 @@ package struct Sidecar: ~Copyable {
                 settings, dataDirectory, instance, posted, exchanges, records: recorder?.memory, loader, fleet, proxy,
                 log)
         }
-        try loader.loadFirst()
-        fleet.board.publish(loader.table())
-        // From here on signals are read; until then, however long hashing takes, they end the process as usual.
+        // Before any other thread is started.
         let signals = try Self.system { () throws(SystemError) in try Signals() }
         self.lines = lines
         self.recorder = recorder
@@ -178,7 +176,7 @@ package struct Sidecar: ~Copyable {
             })
     }
 
-    private static func system<Result: ~Copyable>(
+    static func system<Result: ~Copyable>(
         _ body: () throws(SystemError) -> Result
     ) throws(SidecarError) -> Result {
         do throws(SystemError) { return try body() } catch { throw .system(error) }
@@ -233,23 +231,18 @@ package struct Sidecar: ~Copyable {
         // Probes do not wait behind questions.
         let probes = try Self.system { () throws(SystemError) in try AdminAnswers(directory, report) }
         let server = try makeServer(routes, answers, probes: probes)
+        // First: probes are answered however long hashing takes.
+        let serving = try startAdmin(server, answers, probes)
+        guard let hangups = try loadFirst() else { return }
+        fleet.board.publish(loader.table())
         loader.attach(fleet.board)
         let loader = loader
         let loading = try Self.system { () throws(SystemError) in try Threads.start("loader", .brief) { loader.run() } }
         let workers = try fleet.start()
         let recording = try startRecorder()
         let delivering = try startLines()
-        var serving: ThreadBox?
-        if let admin {
-            serving = try Self.serve(admin, server)
-            // Not waited for: one may be looking through a large ledger, and changes nothing.
-            for (name, one) in [("answers", answers), ("probes", probes)] {
-                _ = try Self.system { () throws(SystemError) in
-                    try Threads.start(name, .standingBack) { one.run() }
-                }
-            }
-        }
         logStart(admin: admin?.name)
+        for sender in hangups { reloadAside(sender) }
         // Whoever has started it with the model server down is told so before the first client is.
         let (fleet, upstreams) = (fleet, report.proxy.upstreams.count)
         _ = try Self.system { () throws(SystemError) in
@@ -341,13 +334,6 @@ package struct Sidecar: ~Copyable {
         do {
             return ListenerBox(try Listener.open(address, sharesPort: false))
         } catch { throw .listen(key: key, error) }
-    }
-
-    private static func serve(_ listener: ListenerBox, _ server: AdminServer) throws(SidecarError) -> ThreadBox {
-        ThreadBox(
-            try system { () throws(SystemError) in
-                try Threads.start("admin", .standingBack) { listener.withListener { server.run(on: $0) } }
-            })
     }
 
     /// Waits for signals and for news of the workers. True when they ended by themselves.

@@ -22,8 +22,9 @@ extension StatusReport {
         if let exchanges {
             let figures = exchanges.figures
             page.begin("colophon_exchange_records", .counter, "Records of exchanges, by what became of them.")
-            page.add(figures.kept, [("result", "kept")])
+            page.add(figures.written, [("result", "kept")])
             page.add(figures.dropped, [("result", "dropped")])
+            page.add(counted.totals[.droppedRecords], [("result", "no_room")])
             page.add(figures.failed, [("result", "failed")])
         }
         addAdmin(&page)
@@ -66,7 +67,9 @@ extension StatusReport {
         page.begin("colophon_connections", .gauge, "Connections that are open, by who is at the other end.")
         page.add(totals.clients, [("side", "client")])
         page.add(totals.upstreams, [("side", "upstream")])
-        counter("colophon_connections_shed", .shed, "Connections over limits.connections, answered with 503.")
+        counter(
+            "colophon_connections_shed", .shed,
+            "Connections over limits.connections: answered with 503, or closed at once when there are very many.")
         counter(
             "colophon_accept_failures", .acceptFailures, "Connections that could not be taken for want of descriptors.")
         counter("colophon_requests", .requests, "Requests whose head was read and admitted.")
@@ -74,10 +77,11 @@ extension StatusReport {
         page.add(totals.inFlight)
         page.begin("colophon_faults", .counter, "Responses that the sidecar made itself, by why.")
         for fault in Fault.Kind.allCases { page.add(totals.count(of: fault), [("fault", fault.name)]) }
-        page.begin("colophon_exchanges_aborted", .counter, "Exchanges cut after the head of the response, by whom.")
+        page.begin(
+            "colophon_exchanges_aborted", .counter, "Exchanges that were cut before the end of the response, by whom.")
         page.add(totals[.abortedByClient], [("by", "client")])
         page.add(totals[.abortedByUpstream], [("by", "upstream")])
-        counter("colophon_timeouts", .timeouts, "Deadlines that passed, of idle connections among them.")
+        counter("colophon_timeouts", .timeouts, "Deadlines that passed, but for those of idle connections.")
         counter("colophon_upgrades", .upgrades, "Connections that switched protocols.")
         counter("colophon_access_log_lines_lost", .lostLogLines, "Lines of the access log that could not be written.")
     }
@@ -109,7 +113,7 @@ extension StatusReport {
         page.add(bounds: Durations.bounds, counts: counted.overhead.counts, sum: counted.overhead.sum)
         page.begin(
             "colophon_upstream_seconds", .histogram,
-            "From when the request was passed on until the head of the response came.", unit: "seconds")
+            "From when the last of the request was passed on until the head of the response came.", unit: "seconds")
         for variant in variants {
             page.add(
                 bounds: Durations.bounds, counts: variant.figures.upstream.counts, sum: variant.figures.upstream.sum,
@@ -151,7 +155,7 @@ extension StatusReport {
         page.begin(
             "colophon_manifest_current", .gauge,
             "1 where the active manifest is known to be what the server should speak with, else 0.")
-        for state in states {
+        for state in states where state.manifest != nil || !settings.manifestOptional {
             page.add(state.manifest != nil && state.isCurrent ? 1 : 0, [("variant", state.variant)])
         }
         page.begin(

@@ -42,7 +42,9 @@ struct StatusReport: Sendable {
                 .init(name, .object(JSONObject([.init("ok", .bool(isFine)), .init("detail", .string(words))]))))
         }
         check("serving", !fleet.isDraining, fleet.isDraining ? "draining: no new connections" : "taking connections")
-        for state in loader.states {
+        let hasLoaded = loader.hasLooked
+        if !hasLoaded { check("start", false, "the manifests are read, and their artifacts checked") }
+        for state in hasLoaded ? loader.states : [] {
             let isThere = state.manifest != nil
             let active =
                 state.overridden == nil

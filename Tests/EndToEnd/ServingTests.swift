@@ -9,7 +9,7 @@ struct ServingTests {
         "clients, servers and operators get what they were promised",
         arguments: [
             "stamping", "exchanges", "operation", "clients", "records", "configured", "observed", "asked", "kept",
-            "doubted", "unwatched", "described",
+            "doubted", "unwatched", "described", "starting",
         ])
     func serves(script: String) {
         let result = Program.runScript("proxy/\(script).py")

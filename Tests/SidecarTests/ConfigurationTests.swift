@@ -228,7 +228,7 @@ struct ConfigurationTests {
             ),
             ("kafka: {properties: x}", "1: kafka.properties takes a map from names to values"),
             ("listen: [[a]]", "1: listen takes a list of single values"),
-            ("poll: 1 day", "1: poll takes a time such as 500ms, 5s or 10m, not \"1 day\""),
+            ("poll: 1 day", "1: poll takes a time from 50ms to 168h, such as 500ms, 5s or 10m, not \"1 day\""),
             (
                 "spool: {bytes: 1GB}",
                 "1: spool.bytes takes a size from 16MiB to 1048576GiB, in KiB, MiB or GiB, not \"1GB\""
@@ -315,6 +315,22 @@ struct ConfigurationTests {
             ("listen: [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n", ":1: listen names 127.0.0.1:1"),
             ("admin: {listen: \"127.0.0.1:8080\"}\n", "listen (--listen) names 127.0.0.1:8080"),
             ("listen: 127.0.0.1:8082\n", "upstream (--upstream) 127.0.0.1:8082 is where it listens itself"),
+            ("listen: 0.0.0.0:8082\n", "upstream (--upstream) 0.0.0.0:8082 is where it listens itself"),
+            ("listen: [\"0.0.0.0:1\", \"127.0.0.1:1\"]\n", "0.0.0.0:1 and 127.0.0.1:1, which are one address"),
+            (
+                "listen: 127.0.0.1:7\nadmin: {listen: \"localhost:7\"}\n",
+                ":1: listen names 127.0.0.1:7, which is that of"
+            ),
+            ("log: {access: /tmp}\n", ":1: log.access /tmp is a directory"),
+            (
+                "logs: {to: stdout, unix: /\(String(repeating: "x", count: 150))}\n",
+                "has 151 bytes, and no socket's path more than 107"
+            ),
+            (
+                "upstream: {default: \"127.0.0.1:1\", b: \"127.0.0.1:2\"}\nmanifest: {default: x, b: y}\nroute: {header: X-Arm}\n",
+                ":1: upstream names default beside other variants"
+            ),
+            ("kafka: {properties: {sasl.username: x}}\n", ":1: kafka.properties has nowhere to go"),
             ("instance: a/b\n", ":1: instance \"a/b\" is no name"),
             ("admin: {token: \"a b\"}\n", ":1: admin.token takes printable"),
             ("stamp: {version: X-A, commit: x-a}\n", ":1: stamp.commit is x-a, as stamp.version is"),
@@ -338,6 +354,9 @@ struct ConfigurationTests {
             environment: variables)
         #expect(all.settings.instance == "x-svc-${y}")
         #expect(all.settings.lines.kafka.properties.first?.value == "a:b #c\"")
+        // What is shown is as it was written: it is a configuration again, for whoever has other variables.
+        let shown = all.yaml()
+        #expect(shown.contains("x-${USER_NAME}-$${y}") && !shown.contains("svc"), "\(shown)")
     }
 
     @Test("no secret is ever shown")
@@ -361,7 +380,9 @@ struct ConfigurationTests {
         #expect(
             try !load(environment: [(name: "COLOPHON_ADMIN_TOKEN", value: "${hunter2}")]).yaml().contains("hunter2"))
         #expect(try load("admin: {token: $TOKEN}\n").warnings.first?.contains("a variable is written ${NAME}") == true)
-        let flags = try load(flags: [("kafka.properties", ["sasl.password=hunter2"]), ("admin.token", ["hunter2"])])
+        let flags = try load(flags: [
+            ("kafka.properties", ["sasl.password=hunter2", "sasl.pasword=hunter2"]), ("admin.token", ["hunter2"]),
+        ])
         #expect(!flags.yaml().contains("hunter2"))
         let variable = try load(environment: [
             (name: "COLOPHON_KAFKA_PROPERTIES", value: "{\"sasl.password\":\"hunter2\"}"),

@@ -154,8 +154,15 @@ extension Configuration.Entry {
             return text.isEmpty || isVariable ? text : SettingKey.redacted
         }
         if key.isSecret { return written.mapTexts(hidden) }
+        /// Paths are shown as they were found: from elsewhere, what is written would lead to another place.
+        func plain(_ value: String, _ written: String) -> String {
+            if case .none = key.paths, isOfFile, written.contains("${") { return written }
+            return Self.unfilled(value)
+        }
         guard key.shape.isMap, case .map(let pairs) = value, case .map(let written) = written else {
-            return value.mapTexts(Self.unfilled)
+            var texts = written.texts[...]
+            guard written.texts.count == value.texts.count else { return value.mapTexts(Self.unfilled) }
+            return value.mapTexts { plain($0, texts.removeFirst()) }
         }
         return .map(
             zip(pairs, written).map { pair, written in

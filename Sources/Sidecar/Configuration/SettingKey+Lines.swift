@@ -221,6 +221,7 @@ extension SettingKey {
             }
             if !list.contains(header) { list.append(header) }
         }
+        guard !list.isEmpty else { throw Unfit("takes default, all, none or a list of names, not \"\(text)\"") }
         return list
     }
 }

@@ -94,7 +94,9 @@ extension SettingKey {
         _ text: String, from least: Int64, to most: Int64 = 86_400_000_000 * 7
     ) throws(Unfit) -> Int64 {
         guard let duration = Units.microseconds(text), duration >= least, duration <= most else {
-            throw Unfit("takes a time such as 500ms, 5s or 10m, not \"\(text)\"")
+            throw Unfit(
+                "takes a time from \(Units.duration(least)) to \(Units.duration(most)), such as 500ms, 5s or 10m, not \"\(text)\""
+            )
         }
         return duration
     }

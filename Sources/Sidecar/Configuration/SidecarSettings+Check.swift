@@ -22,6 +22,7 @@ extension SidecarSettings {
         }
         findAddresses(&found)
         findVariants(&found)
+        findPlaces(&found)
         findRoute(&found)
         findHeads(&found)
         findAdmin(&found)
@@ -60,17 +61,37 @@ extension SidecarSettings {
         }
         for (index, address) in listen.enumerated() where !address.hasSuffix(":0") {
             func refuse(_ name: String, _ reason: String) { found.append(.setting(SettingError(name, reason))) }
-            if listen[..<index].contains(where: { $0.hasSameBytes(as: address) }) {
-                refuse("listen", "names \(address.onOneLine) twice")
+            if let other = listen[..<index].first(where: { SocketAddress.areSame($0, address) }) {
+                refuse(
+                    "listen",
+                    other.hasSameBytes(as: address)
+                        ? "names \(address.onOneLine) twice"
+                        : "names \(other.onOneLine) and \(address.onOneLine), which are one address: leave one out")
             }
-            if adminListen.hasSameBytes(as: address) {
+            if SocketAddress.areSame(adminListen, address) {
                 refuse(
                     "listen",
                     "names \(address.onOneLine), which is that of the admin listener: change one (admin.listen)")
             }
-            if upstream.contains(where: { $0.value.hasSameBytes(as: address) }) {
+            if upstream.contains(where: { SocketAddress.areSame($0.value, address) }) {
                 refuse("upstream", "\(address.onOneLine) is where it listens itself: name the model server")
             }
+        }
+    }
+
+    /// What only the start would find otherwise.
+    private func findPlaces(_ found: inout [SidecarError]) {
+        for path in lines.unix.map(\.path) where path.utf8.count > SocketAddress.longestPath {
+            found.append(
+                .setting(
+                    SettingError(
+                        "logs.unix",
+                        "\(path.onOneLine) has \(path.utf8.count) bytes, and no socket's path more than \(SocketAddress.longestPath): choose a shorter one"
+                    )))
+        }
+        if let accessLog, Files.isDirectory(accessLog, writable: false) {
+            found.append(
+                .setting(SettingError("log.access", "\(accessLog.onOneLine) is a directory: name a file in it")))
         }
     }
 
@@ -79,6 +100,14 @@ extension SidecarSettings {
             return found.append(.setting(SettingError("manifest", "names more than 200 variants")))
         }
         for (key, map, other) in [("upstream", upstream, manifest), ("manifest", manifest, upstream)] {
+            if map.count > 1, map.contains(where: { $0.variant == Self.onlyVariant }) {
+                found.append(
+                    .setting(
+                        SettingError(
+                            key,
+                            "names \(Self.onlyVariant) beside other variants: that word stands for the only one; give it another name"
+                        )))
+            }
             for name in variants where value(of: name, in: map) == nil {
                 // One that only the other names may be the same one, spelled wrongly.
                 let surplus = map.map(\.variant).filter { own in !other.contains { $0.variant.hasSameBytes(as: own) } }
@@ -165,7 +194,7 @@ extension LineSettings {
             (!files.isEmpty, "logs.files"), (!unix.isEmpty, "logs.unix"), (!fromTopic.isEmpty, "logs.from_kafka.topic"),
             (ofExchanges == .on, "recommendation.line"),
             (!kafka.topic.hasSameBytes(as: KafkaSettings().topic), "kafka.topic"),
-            (kafka.createsTopic, "kafka.create_topic"),
+            (kafka.createsTopic, "kafka.create_topic"), (!kafka.properties.isEmpty, "kafka.properties"),
         ]
         guard let key = asked.first(where: { $0.isAsked })?.key else { return }
         throw .setting(

@@ -20,6 +20,15 @@ package enum Units {
         return "\(bytes)"
     }
 
+    /// A time as it is best read, in whole units.
+    static func duration(_ microseconds: Int64) -> String {
+        for (unit, factor) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)] as [(String, Int64)]
+        where microseconds >= factor && microseconds % factor == 0 {
+            return "\(microseconds / factor)\(unit)"
+        }
+        return microseconds == 0 ? "0s" : "\(microseconds / 1000)ms"
+    }
+
     private static func number(_ text: String, _ units: [(name: String, factor: Int64)]) -> Int64? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         guard let value = Int64(digits), let unit = units.first(where: { $0.name == text.dropFirst(digits.count) })

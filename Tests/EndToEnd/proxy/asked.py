@@ -363,6 +363,42 @@ def test_two_sidecars_on_one_ledger():
                         assert earlier["until"] == later["from"], (earlier, later)
 
 
+def test_a_manifest_that_says_another_digest_is_activated_only_where_that_is_allowed():
+    for verify, status in [("strict", 422), ("warn", 200)]:
+        with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--verify", verify) as colophon:
+            (colophon.path / "false.json").write_text(manifest("false", manifest_sha256="0" * 64))
+            subprocess.run([COLOPHON, "index", "add", str(colophon.path / "false.json"), "--verify", "warn", "--data-dir",
+                            str(colophon.path / "data")], check=True, capture_output=True, timeout=PATIENCE)
+            got, answer, _ = call(colophon, "/v1/activations", {"manifest": "false"})
+            assert got == status, answer
+            if status == 422:
+                assert "--verify warn" in answer["detail"], answer
+                colophon.get().assert_stamped("m1")
+            else:
+                assert colophon.event("manifest-unverified")["declared"] == "0" * 64
+                colophon.get().assert_stamped("false")
+
+
+def test_what_is_active_is_checked_again_when_a_reload_asks_more_of_artifacts():
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-asked-") as name:
+        at = Path(name)
+        place(at / "model_manifest.json", manifest("m1", artifacts={"model": {"path": "model.npz", "sha256": "0" * 64}}))
+
+        def configure(artifacts):
+            place(at / "colophon.yaml", f"artifacts: {artifacts}\nattribution: {{settle: none}}\n")
+        configure("if-present")
+        with Colophon(upstream.address, "--config", str(at / "colophon.yaml"), version=None, directory=name) as colophon:
+            colophon.get().assert_stamped("m1")
+            configure("required")
+            assert call(colophon, "/v1/reload", {})[1]["changed"] == ["artifacts"]
+            assert not live(colophon)["current"] and "model.npz" in live(colophon)["problem"], live(colophon)
+            assert colophon.get().one("X-Model-Attribution") == "unknown"
+            # It is the file that was missing, or the demand for it.
+            configure("if-present")
+            call(colophon, "/v1/reload", {})
+            wait_until(lambda: live(colophon)["current"], "it to be believed again")
+
+
 def test_what_cannot_be_activated_changes_nothing():
     with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--artifacts", "required") as colophon:
         index(colophon, "m2")

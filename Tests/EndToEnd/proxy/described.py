@@ -87,7 +87,7 @@ def test_every_answer_is_described_member_by_member():
             seen.add(content["schema"].get("$ref", "").rsplit("/", 1)[-1])
         statuses = {one["status"] for one in call(colophon, "/v1/trace", {"input": f"{digest}\nm3\nnobody"})[1]["answers"]}
         assert statuses == {"found", "ambiguous", "unknown"}, statuses
-        assert json.loads(json.dumps(sorted(seen))) >= ["Activation"] and len(seen) >= 11, seen
+        assert "Activation" in seen and len(seen) >= 11, seen
 
 
 run(globals())

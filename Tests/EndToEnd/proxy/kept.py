@@ -142,6 +142,19 @@ def test_kept_connections_keep_no_others_out_and_lose_no_request():
             connection.close()
 
 
+def test_one_empty_line_before_a_request_is_passed_over_and_no_more():
+    with served() as colophon:
+        with connect(colophon) as connection:
+            answers = iter(Answers(connection))
+            for _ in range(3):
+                connection.sendall(b"\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert next(answers)[0] == 200
+            # Whoever sends nothing but line ends asks for nothing, and is not waited for.
+            connection.sendall(b"\r\n" * 100_000)
+            assert next(answers)[0] == 400
+            assert urllib.request.urlopen(f"http://{colophon.admin}/healthz", timeout=PATIENCE).status == 200
+
+
 def test_those_who_wait_leave_room_for_probes():
     """The spool is full, so bodies wait for room: whoever asks how things are is answered all the same."""
     with served("--kafka-brokers", "127.0.0.1:1", "--kafka-topic", "t", "--spool-bytes", "16MiB") as colophon:
@@ -159,9 +172,9 @@ def test_those_who_wait_leave_room_for_probes():
         waiting = [connect(colophon) for _ in range(60)]
         for connection in waiting:
             connection.sendall(head(small) + small)
+        # There is no room for those who can wait; for lines of exchanges there is.
         for path in ["/healthz", "/readyz", "/metrics"] * 3:
-            with contextlib.suppress(urllib.error.HTTPError):
-                urllib.request.urlopen(f"http://{colophon.admin}{path}", timeout=PATIENCE).read()
+            assert urllib.request.urlopen(f"http://{colophon.admin}{path}", timeout=PATIENCE).status == 200
         # Each has an answer, some at once, and some when it is clear that there is no room.
         found = [next(iter(Answers(connection)))[0] for connection in waiting]
         assert set(found) <= {204, 503}, found
