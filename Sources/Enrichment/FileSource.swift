@@ -48,6 +48,8 @@ package final class FileSource: LineSource {
     package internal(set) var troubles = 0
     /// Bytes that were truncated before they were read.
     package private(set) var bytesLost: Int64 = 0
+    /// Zeros that were passed over.
+    private var holeBytes: Int64 = 0
     /// And bytes of files that were removed before they were read.
     package private(set) var bytesRemoved: Int64 = 0
     /// What kept files from being followed as they should be.
@@ -117,7 +119,7 @@ package final class FileSource: LineSource {
             ("followed", files.count { !$0.isFinished }), ("rotations", Int(rotations)),
             ("truncations", Int(truncations)),
             ("bytes_lost_truncated", Int(bytesLost)), ("bytes_lost_removed", Int(bytesRemoved)),
-            ("checkpoint_failures", Int(checkpoints.failures)),
+            ("checkpoint_failures", Int(checkpoints.failures)), ("hole_bytes", Int(holeBytes)),
             ("behind_bytes", files.reduce(0) { $0 + Int($1.behind) }),
         ] + FileProblem.allCases.map { ($0.figure, problems[$0] ?? 0) }
     }
@@ -208,6 +210,21 @@ package final class FileSource: LineSource {
                 intake.bury(line, source: file.source, position: position, piece: piece, isLast: isLast)
             })
         if file.isMarkNew { _ = describe(file) }
+        if let bytes = file.takePassedHole() {
+            holeBytes += bytes
+            news.append(
+                LineNews(
+                    .info, "file-hole",
+                    [
+                        ("file", .string(file.path)), ("bytes", .integer(Int(bytes))),
+                        (
+                            "advice",
+                            .string(
+                                "zeros, which are no line: whoever writes to it does not append, and it was cut off (copytruncate); have it append, or rotate by renaming"
+                            )
+                        ),
+                    ]))
+        }
         switch reading {
         case .more:
             hasMore = true

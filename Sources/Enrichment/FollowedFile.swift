@@ -188,6 +188,10 @@ final class FollowedFile {
             }
         }
         while start < bytes.count {
+            if piece == nil, let count = passHole(bytes, start) {
+                start += count
+                continue
+            }
             let end = ByteScan.first(0x0A, bytes, start..<bytes.count)
             let line = Span<UInt8>(_unsafeBytes: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
             if end == bytes.count {
@@ -215,6 +219,32 @@ final class FollowedFile {
         ends += 1
         if start == 0, quietSince == nil { quietSince = now }
         return .atEnd
+    }
+
+    /// How many bytes of a hole begin there; nil where none does. Whoever goes on writing where it was, after its file was cut off, leaves zeros
+    /// before its next line: those are nobody's line.
+    private func passHole(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Int? {
+        var end = start
+        while end < bytes.count, bytes[end] == 0 { end += 1 }
+        let count = end - start
+        // A hole goes on where another piece of the file was read.
+        guard count >= Self.leastHole || count > 0 && hole > 0 else {
+            if hole > 0 { (passedHole, hole) = (hole, 0) }
+            return nil
+        }
+        hole += Int64(count)
+        position += Int64(count)
+        return count
+    }
+
+    private static let leastHole = 512
+    private var hole: Int64 = 0
+    private var passedHole: Int64 = 0
+
+    /// How many bytes of a hole have come to their end.
+    func takePassedHole() -> Int64? {
+        defer { passedHole = 0 }
+        return passedHole > 0 ? passedHole : nil
     }
 
     /// Hands on a last line that nothing ends, of a file that nobody writes to any more.
@@ -289,6 +319,7 @@ final class FollowedFile {
         checkpointed = 0
         lastSize = 0
         isCut = false
+        hole = 0
         piece = nil
         quietSince = nil
         mark.fingerprintCount = 0

@@ -224,7 +224,10 @@ package final class TopicSource: LineSource {
 
     private func take(_ record: ConsumedRecord, _ intake: LineIntake) -> Bool {
         guard let index = partitions.firstIndex(where: { $0.number == record.partition }) else { return true }
-        if let next = partitions[index].next, record.offset < next { beginAnew(index, record.offset) }
+        // Also where that happened while nobody read: the group stands behind what there is.
+        if let next = partitions[index].next ?? partitions[index].begin, record.offset < next {
+            beginAnew(index, record.offset)
+        }
         let partition = partitions[index]
         let value = Span<UInt8>(_unsafeBytes: record.value)
         let isTaken: Bool

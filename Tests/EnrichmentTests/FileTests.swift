@@ -403,6 +403,34 @@ struct FileTests {
         #expect(lines == ["one", "two"])
     }
 
+    @Test("zeros that a writer leaves who does not append are no line, however many", arguments: [600, 3_000_000])
+    func passesHoles(count: Int) throws {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: 1)
+        var chance = Chance(seed: 1)
+        var lines: [String] = []
+        disk.create("/logs/app.log")
+        disk.append("one\n", to: "/logs/app.log")
+        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
+        func pause() {
+            for _ in 0..<30 {
+                follower.time.now += 1_000_000
+                follower.turn(arriving: 100, &chance) { record, _ in
+                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
+                }
+            }
+        }
+        pause()
+        // Cut off, and written to where it was before.
+        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: count) + Array("two\n".utf8)
+        pause()
+        // A few of them are somebody's.
+        disk.append(String(repeating: "\0", count: 9) + "three\n", to: "/logs/app.log")
+        pause()
+        #expect(lines == ["one", "two", String(repeating: "\0", count: 9) + "three"])
+        #expect(follower.source.figures.contains { $0.name == "hole_bytes" && $0.value == count })
+    }
+
     @Test("a name that comes back to a file is its name again")
     func forgetsThatItWasAway() throws {
         let scratch = Scratch()

@@ -227,7 +227,7 @@ def test_the_schema_takes_what_the_program_takes():
         ("listen: [a:1, b:2]", True), ("upstream: {a: 'h:1'}\nmanifest: m", True), ("workers: auto", True), ("workers: 3", True),
         ("workers: 0", False), ("workers: many", False), ("poll: 5", True), ("poll: 5s", True), ("poll: 5 s", False),
         ("spool: {bytes: 16777216}", True), ("spool: {bytes: 1GB}", False), ("kafka:\n", True), ("kafka: x", False),
-        ("kafka: {properties: {linger.ms: 5}}", True), ("kafka: {properties: [a]}", False), ("log: {access: off}", True),
+        ("kafka: {brokers: \"b:1\", properties: {linger.ms: 5}}", True), ("kafka: {properties: [a]}", False), ("log: {access: off}", True),
         ("verify: off", True), ("verify: maybe", False), ("manifest_optional: yes", True), ("manifest_optional: 5", False),
         ("unknown: 1", False), ("kafka: {brokers: [a]}", False), ("attribution: {settle: none}", True),
     ]:

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import socket
 import threading
-import urllib.error
 import urllib.request
 from pathlib import Path
 
