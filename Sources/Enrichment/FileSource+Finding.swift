@@ -106,7 +106,7 @@ extension FileSource {
         }
         file.isUnlinked = place == nil && (isKnown || file.isGone)
         // Once it is gone, what was read of it can be read nowhere again.
-        if file.isUnlinked { intake.secureFiles() }
+        if file.isUnlinked, !file.isSecured { file.isSecured = intake.secureFiles() }
         guard file.isFinished else { return }
         if let place, let state = disk.state(of: place) {
             // A server may write to it until it reopens its log.
@@ -137,6 +137,7 @@ extension FileSource {
             known.path = path
             known.isRotated = false
             known.isUnlinked = false
+            known.isSecured = false
             if known.isFinished { reconsider(known, state, intake) }
             return
         }

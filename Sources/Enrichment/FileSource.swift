@@ -153,7 +153,10 @@ package final class FileSource: LineSource {
         if now >= nextScan {
             scan(intake)
             // Also what is not read now: if it is cut, that much is known to be lost.
-            for file in files { file.look() }
+            for file in files {
+                let lost = file.look()
+                if lost > 0 { tellTruncated(file, lost: lost) }
+            }
             nextScan = now + Self.scanInterval
         }
         hasMore = false
@@ -276,6 +279,14 @@ package final class FileSource: LineSource {
             isUnfinished = true
             return
         }
+        tellTruncated(file, lost: lost)
+        checkpoints.forget(file.generation)
+        guard let generation = newGeneration() else { return }
+        file.begin(generation: generation, source: intake.fileSource(generation))
+        hasMore = true
+    }
+
+    private func tellTruncated(_ file: FollowedFile, lost: Int64) {
         truncations += 1
         bytesLost += lost
         let facts: [(name: String, value: JSON)] = [
@@ -289,10 +300,6 @@ package final class FileSource: LineSource {
         ]
         // Even where nothing is known to be lost: what was written and cut away between two looks nobody has seen.
         news.append(lost > 0 ? LineNews(.warn, "bytes-lost", facts) : LineNews(.info, "file-truncated", facts))
-        checkpoints.forget(file.generation)
-        guard let generation = newGeneration() else { return }
-        file.begin(generation: generation, source: intake.fileSource(generation))
-        hasMore = true
     }
 
     func complain(_ path: String, _ error: SystemError) {

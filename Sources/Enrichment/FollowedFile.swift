@@ -17,6 +17,8 @@ final class FollowedFile {
     var isRotated = false
     /// No name leads to it any more that is looked for: it is gone when it is closed.
     var isUnlinked = false
+    /// What was read of it before is in the spool.
+    var isSecured = false
     /// When nothing new was found in it for the first time since something was; nil while there is more.
     private(set) var quietSince: Int64?
     /// Everything in it is delivered, and nobody seems to write to it.
@@ -188,7 +190,7 @@ final class FollowedFile {
             }
         }
         while start < bytes.count {
-            if piece == nil, let count = passHole(bytes, start) {
+            if piece == nil, let count = passHole(bytes, start, isWhole: isWhole) {
                 start += count
                 continue
             }
@@ -223,10 +225,12 @@ final class FollowedFile {
 
     /// How many bytes of a hole begin there; nil where none does. Whoever goes on writing where it was, after its file was cut off, leaves zeros
     /// before its next line: those are nobody's line.
-    private func passHole(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Int? {
+    private func passHole(_ bytes: UnsafeRawBufferPointer, _ start: Int, isWhole: Bool) -> Int? {
         var end = start
         while end < bytes.count, bytes[end] == 0 { end += 1 }
         let count = end - start
+        // Nothing follows yet: it may be room that was made for what is written next.
+        if count > 0, end == bytes.count, isWhole { return nil }
         // A hole goes on where another piece of the file was read.
         guard count >= Self.leastHole || count > 0 && hole > 0 else {
             if hole > 0 { (passedHole, hole) = (hole, 0) }
@@ -262,13 +266,22 @@ final class FollowedFile {
         return true
     }
 
-    /// Notes how much there is, whether or not it is read now.
-    func look() {
-        guard let file, let size = try? disk.state(of: file).size else { return }
+    private func isLineBefore(_ file: Int32) throws(SystemError) -> Bool {
+        var byte: UInt8 = 0
+        let count = try withUnsafeMutableBytes(of: &byte) { buffer throws(SystemError) in
+            try disk.read(file, at: Int(position) - 1, into: buffer)
+        }
+        return count == 1 && byte != 0
+    }
+
+    /// Notes how much there is, whether or not it is read now. Answers how many bytes were cut off that nobody has read, where reading on would
+    /// not notice it.
+    func look() -> Int64 {
+        guard let file, let size = try? disk.state(of: file).size else { return 0 }
         isCut = size < position
-        guard size > lastSize else { return }
-        lastSize = size
-        quietSince = nil
+        defer { if size != lastSize, !isCut { lastSize = size } }
+        if size > lastSize { quietSince = nil }
+        return !isCut && size < lastSize ? lastSize - size : 0
     }
 
     /// Whether the last look found less of it than was handed on.
@@ -291,9 +304,16 @@ final class FollowedFile {
                 }
                 let bytes = UnsafeRawBufferPointer(buffer)
                 same = FileMark.fingerprint(UnsafeRawBufferPointer(rebasing: bytes[..<seen])) == mark.fingerprint
-                guard same, count > seen else { return }
-                mark.fingerprintCount = count
-                mark.fingerprint = FileMark.fingerprint(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+                // A hole looks like another one: then the end of the last line must still be where it was.
+                if same, position > 0, hole == 0, bytes[..<seen].allSatisfy({ $0 == 0 }) {
+                    same = try isLineBefore(file)
+                }
+                // Zeros at the end may be written over.
+                var known = count
+                while known > seen, bytes[known - 1] == 0 { known -= 1 }
+                guard same, known > seen else { return }
+                mark.fingerprintCount = known
+                mark.fingerprint = FileMark.fingerprint(UnsafeRawBufferPointer(rebasing: bytes[..<known]))
                 isMarkNew = true
             } catch { failure = error }
         }

@@ -65,10 +65,10 @@ extension LineAttributor {
     private func byRecord(
         _ record: ExchangeRecord, _ minted: MintedRequestID?, _ line: Span<UInt8>, _ facts: borrowing LineFacts
     ) throws(ManifestIndexError) -> Verdict? {
-        let reach = settings.skew + facts.reach
+        let reach = settings.skew + facts.duration
         if minted == nil, let time = facts.time, !record.contains(time, reach: reach) { return nil }
         guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
-        var attribution = record.attribution
+        var attribution = facts.hasLooseTime && minted == nil ? min(record.attribution, .mixed) : record.attribution
         if let minted {
             // What was active at admission, and what answered.
             if let digest = stamp.manifest?.digest, !minted.manifest.matches(digest) {

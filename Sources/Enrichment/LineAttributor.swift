@@ -74,6 +74,8 @@ package final class LineAttributor {
     /// When it was last refreshed: the time of lines that have none.
     private var now = Instant(microseconds: 0)
     private var revision: Int64 = -1
+    /// The index could not be asked the last time: it is not asked again with each line.
+    private var isBlind = false
     private var stamps: [Digest: LineStamp] = [:]
     private var byName: [ByteKey: [LineStamp]] = [:]
     private var byPrefix: [HexPrefix: LineStamp?] = [:]
@@ -137,8 +139,10 @@ package final class LineAttributor {
             lives.removeAll(keepingCapacity: true)
             latest = Latest()
             revision = -1
+            isBlind = true
             return
         }
+        isBlind = false
         guard current != revision else { return }
         revision = current
         byName.removeAll(keepingCapacity: true)
@@ -181,6 +185,7 @@ package final class LineAttributor {
 
     private func byTime(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Verdict {
         if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
+        if isBlind { return atMost(facts.attribution, line, .unknown) }
         let live = try live(line, facts)
         guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
         let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.reach)

@@ -274,6 +274,8 @@ package final class LineIntake {
             }
             spool(line, from: source, position: position)
             spooledFiles = spool.next
+            // What comes after it does not overtake it in this very turn.
+            if fileMode == .direct { fileMode = .wait }
             return true
         }
     }

@@ -109,7 +109,8 @@ package final class LinePipeline {
     package var counters: LineCounters { intake.enricher.counters }
     /// How many lines are neither delivered nor dead.
     package var waiting: Int64 {
-        Int64(intake.delivery.unsettled) + intake.spool.unsyncedLines + intake.spool.unread - lost
+        Int64(intake.delivery.unsettled) + intake.spool.unsyncedLines + intake.spool.unread - intake.spool.adoptedAhead
+            - lost
     }
     package var dead: UInt64 { intake.deadLetters.count }
     /// Why the ledger could not be asked, if it ever could not.

@@ -127,10 +127,11 @@ package struct LineRecord {
 
     // MARK: - In the spool
 
-    func seal(_ secret: UInt64) { store(checksum(secret), 4) }
+    func seal(_ secret: UInt32) { store(checksum(secret), 4) }
 
-    private func checksum(_ secret: UInt64) -> UInt32 {
-        Checksum.of(UnsafeRawBufferPointer(start: base + 8, count: length - 8), seed: secret)
+    /// A seed would be as good, and cost more.
+    private func checksum(_ secret: UInt32) -> UInt32 {
+        Checksum.of(UnsafeRawBufferPointer(start: base + 8, count: length - 8)) ^ secret
     }
 
     /// Whether what begins at `base` could be a record that goes on behind `count` bytes.
@@ -141,7 +142,7 @@ package struct LineRecord {
     }
 
     /// The record that begins at `base`, if a whole and unchanged one does within `count` bytes.
-    static func sound(at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt64) -> LineRecord? {
+    static func sound(at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt32) -> LineRecord? {
         guard count >= headerSize else { return nil }
         let record = LineRecord(base: base)
         let length = record.length

@@ -6,7 +6,7 @@ struct SpoolReading {
     /// The number of the record that is read next.
     var sequence: Int64 = 0
     var segment: String?
-    var secret: UInt64 = 0
+    var secret: UInt32 = 0
     var file: Int32?
     var offset = SpoolFormat.headSize
     /// What the segment's own numbers stand for.
@@ -52,6 +52,10 @@ extension Spool {
     package var readPosition: Int64 { reading.sequence }
     /// How many records are on the disk and were not handed on.
     package var unread: Int64 { synced - reading.sequence }
+    /// How many records are here that are on their way already.
+    package var adoptedAhead: Int64 {
+        adopted.reduce(0) { $0 + max(0, $1.upperBound - max($1.lowerBound, readPosition)) }
+    }
 
     private static var chunk: Int { 256 << 10 }
 

@@ -52,7 +52,7 @@ extension Spool {
         var segments: [Segment] = []
         var generation: String?
         /// Of those that were put aside.
-        var secrets: [String: UInt64] = [:]
+        var secrets: [String: UInt32] = [:]
         var news = SpoolNews()
     }
 
@@ -123,7 +123,7 @@ extension Spool {
     }
 
     /// Finds the last whole record, and takes away what a crash left behind it.
-    private mutating func recover(_ secrets: [String: UInt64]) throws(SpoolError) {
+    private mutating func recover(_ secrets: [String: UInt32]) throws(SpoolError) {
         try dropUnfinished()
         if let index = segments.indices.last {
             reading.sequence = segments[index].first
@@ -156,7 +156,7 @@ extension Spool {
     }
 
     /// Segments with damaged heads are put aside whole, and what waited in them is lost. Between others they are missed when reading comes there.
-    private mutating func countSetAside(_ secrets: [String: UInt64]) throws(SpoolError) {
+    private mutating func countSetAside(_ secrets: [String: UInt32]) throws(SpoolError) {
         guard !news.setAside.isEmpty else { return }
         let oldest = segments.first?.first
         if let oldest { news.lost += UInt64(max(0, oldest - cursor.sequence)) }
@@ -206,6 +206,7 @@ extension Spool {
             defer { storage.close(file) }
             var offset = SpoolFormat.headSize
             var (end, size) = (segment.first, offset)
+            var isInDamage = false
             while true {
                 let count = try storage.read(file, at: offset, into: buffer)
                 var consumed = 0
@@ -220,14 +221,18 @@ extension Spool {
                         if record.kind == .line { end = max(end, record.sequence + 1) }
                         consumed += record.length
                         size = offset + consumed
+                        isInDamage = false
                     } else if count == buffer.count, LineRecord.mayGoOn(at: place, count: count - consumed) {
                         needsMore = true
                         break
-                    } else if let length = LineRecord.damaged(at: place, count: count - consumed, next: end) {
+                    } else if !isInDamage,
+                        let length = LineRecord.damaged(at: place, count: count - consumed, next: end)
+                    {
                         consumed += min(length, count - consumed)
                     } else {
                         // Either a crash cut it off here, or there is a sound one further on.
                         consumed += 8
+                        isInDamage = true
                     }
                 }
                 if count < buffer.count { return (end, size) }

@@ -7,7 +7,7 @@ import Runtime
 package struct Spool<Storage: SpoolStorage>: ~Copyable {
     struct Segment {
         let name: String
-        let secret: UInt64
+        let secret: UInt32
         /// The number of its first record.
         let first: Int64
         /// The number of the first record behind it.
@@ -37,7 +37,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// How much of it was written.
     var writtenCount = 0
     /// Of the segment that it is written to.
-    private var secret: UInt64 = 0
+    private var secret: UInt32 = 0
     var localSources: [UInt32: UInt32] = [:]
     var localStamps: [UInt32: UInt32] = [:]
 
@@ -131,7 +131,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         return sequence
     }
 
-    private static func seal(_ bytes: inout [UInt8], at start: Int, _ secret: UInt64, _ change: (LineRecord) -> Void) {
+    private static func seal(_ bytes: inout [UInt8], at start: Int, _ secret: UInt32, _ change: (LineRecord) -> Void) {
         bytes.withUnsafeMutableBytes { bytes in
             let record = LineRecord(base: bytes.baseAddress.unsafelyUnwrapped + start)
             change(record)
@@ -142,7 +142,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// The number under which the segment knows something; it is written down first where the segment does not yet.
     private static func define(
         _ number: UInt32, _ known: inout [UInt32: UInt32], _ kind: LineRecord.Kind, _ value: [UInt8],
-        _ bytes: inout [UInt8], _ secret: UInt64
+        _ bytes: inout [UInt8], _ secret: UInt32
     ) -> UInt32 {
         let local = UInt32(known.count)
         known[number] = local
@@ -231,7 +231,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         let failed = segments.last { $0.first == first }.flatMap { SpoolFormat.place(name: $0.name) }
         let name = SpoolFormat.name(first: first, attempt: failed.map { $0.attempt + 1 } ?? 0)
         let file = try storage.create(name)
-        let secret = UInt64.random(in: 1 ... .max)
+        let secret = UInt32.random(in: 1 ... .max)
         do throws(SystemError) {
             let head = SpoolFormat.write(SpoolFormat.Head(first: first, generation: generation, secret: secret))
             try Self.write(head, 0..<head.count, to: file, at: 0, storage)

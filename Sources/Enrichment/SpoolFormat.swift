@@ -32,12 +32,12 @@ enum SpoolFormat {
     struct Head {
         let first: Int64
         let generation: String
-        /// What its records' checksums begin with: nobody who only writes lines can make bytes that pass for a record here.
-        let secret: UInt64
+        /// What its records' checksums are mixed with: nobody who only writes lines can make bytes that pass for a record here.
+        let secret: UInt32
     }
 
     static func write(_ head: Head, version: UInt32 = version) -> [UInt8] {
-        slot(magic, head.first, Int64(bitPattern: head.secret), head.generation, version)
+        slot(magic, head.first, Int64(head.secret), head.generation, version)
     }
 
     enum HeadFault: Error {
@@ -49,12 +49,12 @@ enum SpoolFormat {
         guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic) else { throw .damaged }
         guard let (version, first, secret, generation) = read(bytes, magic) else { throw .damaged }
         guard 1...Self.version ~= version else { throw .version(version) }
-        return Head(first: first, generation: generation, secret: UInt64(bitPattern: secret))
+        return Head(first: first, generation: generation, secret: UInt32(truncatingIfNeeded: secret))
     }
 
     /// The secret of a head that is damaged, perhaps elsewhere.
-    static func secret(ofDamaged bytes: UnsafeRawBufferPointer) -> UInt64 {
-        bytes.count < headSize ? 0 : UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt64.self))
+    static func secret(ofDamaged bytes: UnsafeRawBufferPointer) -> UInt32 {
+        bytes.count < headSize ? 0 : UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self))
     }
 
     struct Cursor {

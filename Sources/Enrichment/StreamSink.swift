@@ -21,7 +21,9 @@ package final class StreamSink: RecordSink {
     private static let capacity = 256 << 10
     /// After a failed sync nothing is written before.
     private var retryAt: Int64?
-    private static let pause: Int64 = 1_000_000
+    private var pause = usualPause
+    private static let usualPause: Int64 = 1_000_000
+    private static let longestPause: Int64 = 300_000_000
 
     package init(_ number: Int32, _ name: String, _ definitions: Definitions, identity: String) {
         self.identity = identity
@@ -61,13 +63,15 @@ package final class StreamSink: RecordSink {
         if !isPipe {
             do throws(SystemError) { try RawFile.sync(number, name) } catch {
                 problem = error.description
-                retryAt = Clock.monotonic() + Self.pause
+                // What is written again takes room each time.
+                pause = min(2 * pause, Self.longestPause)
+                retryAt = Clock.monotonic() + pause
                 // The kernel tells of it once, and the next sync would succeed without them: all of them are written again.
                 return true
             }
         }
         problem = nil
-        retryAt = nil
+        (retryAt, pause) = (nil, Self.usualPause)
         for token in tokens { body(token, .arrived) }
         tokens.removeAll(keepingCapacity: true)
         return false

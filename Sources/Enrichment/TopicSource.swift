@@ -14,7 +14,7 @@ package final class TopicSource: LineSource {
         /// Up to where the group has read, as far as is known.
         var settled: Int64
         /// Up to where it had read when the partition was assigned; nil when nothing is known of that.
-        let begin: Int64?
+        var begin: Int64?
         var isAtEnd = false
     }
 
@@ -205,7 +205,7 @@ package final class TopicSource: LineSource {
 
     /// Its offsets go back: the topic was deleted and created anew.
     private func beginAnew(_ index: Int, _ offset: Int64) {
-        partitions[index].next = nil
+        (partitions[index].next, partitions[index].begin) = (nil, nil)
         partitions[index].settled = offset
         news.append(
             LineNews(

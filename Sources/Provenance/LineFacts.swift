@@ -84,6 +84,12 @@ package struct LineFacts: Sendable {
     package var duration: Int64 = 0
     /// How far from `time` it may have been: a date alone is a whole day, and two times that differ leave open which one counts.
     @usableFromInline var timeSlack: Int64 = 0
+    /// How much of it `time` does not say: a day, a minute, or nothing.
+    var timeUnit: Int64 = 0
+    /// What counts as its time where nothing else does.
+    var date: FieldSpan?
+    /// Whether it names no moment, but a day, a minute, or two moments.
+    package var hasLooseTime: Bool { timeSlack > 0 }
     /// How far around `time` what the line tells of may reach.
     @inlinable @inline(__always)
     package var reach: Int64 { duration &+ timeSlack }

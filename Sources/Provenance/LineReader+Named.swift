@@ -64,6 +64,7 @@ extension LineReader {
                 let isNull = line.hasBytes("null", at: start)
                 facts.takeNoText(name, start..<syntax.offset, isNull: isNull, line)
                 if !isNull, isTimeName(line, name) { noteTime(line, start..<syntax.offset, into: &facts) }
+                if !isNull, isDateName(line, name) { facts.date = FieldSpan(start..<syntax.offset, .plain) }
                 if !isNull, line[start] != UInt8(ascii: "{"), line[start] != UInt8(ascii: "[") {
                     takeAsked(name, FieldSpan(start..<syntax.offset, .plain), line, reading, into: &facts)
                 }
@@ -163,7 +164,14 @@ extension LineReader {
             facts.variant = value
         } else if isTimeName(line, name), !value.range.isEmpty {
             noteTime(line, value.range, into: &facts)
+        } else if isDateName(line, name) {
+            facts.date = value
         }
+    }
+
+    /// Some shippers write when it was under this name; others write of the day that something is about.
+    private static func isDateName(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
+        name.count == 4 && (line.hasBytes("date", at: name.lowerBound) || line.hasBytes("Date", at: name.lowerBound))
     }
 
     private static func noteTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
@@ -172,6 +180,7 @@ extension LineReader {
 
     /// A line without a time is of now; but not where it may have one under a name that is not known here.
     private static func noteMissingTime(_ line: Span<UInt8>, into facts: inout LineFacts) {
+        if facts.time == nil, !facts.hasUnreadTime, let date = facts.date { noteTime(line, date.range, into: &facts) }
         if facts.isRecommendation, facts.time == nil, !facts.hasUnreadTime { facts.hasUnreadTime = looksDated(line) }
     }
 
@@ -187,7 +196,7 @@ extension LineReader {
         return switch name.count {
         case 1: `is`("t")
         case 2: `is`("ts") || `is`("@t")
-        case 4: `is`("time") || `is`("date")
+        case 4: `is`("time")
         case 7: `is`("asctime")
         case 8: `is`("datetime")
         case 9: `is`("timestamp") || `is`("eventtime")

@@ -91,27 +91,43 @@ package enum LineReader {
     static func takeTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) -> Bool {
         var lacksZone = false
         if let time = Instant(line, in: range, withoutZone: .isUTC, lacksZone: &lacksZone) {
-            take(time, lacksZone: lacksZone, into: &facts)
             // What has no seconds, or no time of day, says only in which minute or on which day it was.
-            if range.count <= 16 || line[range.lowerBound + 16] != UInt8(ascii: ":") {
-                facts.timeSlack += range.count <= 10 ? 86_400_000_000 : 60_000_000
-            }
+            let isWhole = range.count > 16 && line[range.lowerBound + 16] == UInt8(ascii: ":")
+            let unit: Int64 = isWhole ? 0 : range.count <= 10 ? 86_400_000_000 : 60_000_000
+            take(time, lacksZone: lacksZone, unit: unit, into: &facts)
             return true
         }
         guard let time = Instant(sinceEpoch: line, in: range) else { return false }
-        take(time, lacksZone: false, into: &facts)
+        take(time, lacksZone: false, unit: 0, into: &facts)
         return true
     }
 
-    /// The first time counts: others are those of whoever handed the line on. Where they lie apart, nothing between them is sure.
+    /// Takes a time that was somewhere within `unit` from `time` on. The first one counts: others are those of whoever handed the line on; but
+    /// one that is more precise counts before, and one that names its zone. Where they lie apart, nothing between them is sure.
     @inline(__always)
-    private static func take(_ time: Instant, lacksZone: Bool, into facts: inout LineFacts) {
-        if let first = facts.time {
-            facts.timeSlack = max(facts.timeSlack, abs(first.microseconds &- time.microseconds))
-        } else {
+    private static func take(_ time: Instant, lacksZone: Bool, unit: Int64, into facts: inout LineFacts) {
+        guard let first = facts.time else {
             facts.time = time
             facts.timeLacksZone = lacksZone
+            (facts.timeSlack, facts.timeUnit) = (unit, unit)
+            return
         }
+        // Which zone a time is of that names none is known only later.
+        if lacksZone != facts.timeLacksZone {
+            if lacksZone { return }
+            facts.time = time
+            facts.timeLacksZone = false
+            (facts.timeSlack, facts.timeUnit) = (unit, unit)
+            return
+        }
+        let isBetter = unit < facts.timeUnit
+        let (base, other, span) = isBetter ? (time, first, facts.timeUnit) : (first, time, unit)
+        // How far it lies from the span that the other one names.
+        let after = base.microseconds &- other.microseconds
+        let apart = after < 0 ? 0 &- after : max(0, after &- span)
+        facts.time = base
+        facts.timeSlack = max(isBetter ? unit : facts.timeSlack, apart)
+        facts.timeUnit = min(facts.timeUnit, unit)
     }
 
     /// Whether something that looks like a date or a time of day stands anywhere: in a line whose time was not found, that is perhaps the one.

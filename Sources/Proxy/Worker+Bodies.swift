@@ -116,6 +116,7 @@ extension Worker where Net: ~Copyable {
             client.pointee.flags.remove(.isReplayable)
             client.pointee.phase = .response
             completeRequest(client, upstream)
+            client.pointee.sentLastAt = now
             sendUp(client, upstream, from: section.lowerBound, count: section.count)
             return true
         }

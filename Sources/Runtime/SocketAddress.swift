@@ -112,16 +112,22 @@ package struct SocketAddress: Sendable {
     /// Whether whoever listens on one listens on the other too, as far as names can be looked up here.
     package static func areSame(_ left: String, _ right: String) -> Bool {
         if left == right { return true }
-        // Names are looked up only where that may tell something.
-        guard let (_, port) = try? split(left), let (_, other) = try? split(right), port == other,
+        // Other names are looked up when they are needed: whoever answers for them may be slow.
+        guard let (host, port) = try? split(left), let (otherHost, otherPort) = try? split(right), port == otherPort,
+            [host, otherHost].allSatisfy({ $0 == "localhost" || $0.utf8.allSatisfy(isOfNumber) }),
             let ones = try? resolve(left), let others = try? resolve(right)
         else { return false }
         return ones.contains { one in
             others.contains { other in
-                one.numericName == other.numericName || one.isForAll && other.isLoopback
-                    || other.isForAll && one.isLoopback || one.isForAll && other.isForAll
+                one.numericName == other.numericName
+                    || one.family == other.family
+                        && (one.isForAll && (other.isLoopback || other.isForAll) || other.isForAll && one.isLoopback)
             }
         }
+    }
+
+    private static func isOfNumber(_ byte: UInt8) -> Bool {
+        byte >= 0x30 && byte <= 0x3A || byte == 0x2E || byte | 0x20 >= 0x61 && byte | 0x20 <= 0x66
     }
 
     /// Whether it stands for all addresses of this machine.

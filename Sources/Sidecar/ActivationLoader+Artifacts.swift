@@ -12,6 +12,17 @@ extension ActivationLoader {
         )
     }
 
+    /// Looks once more at the artifacts of what is active, where more is asked of them than when it was activated. Whether the pointer has
+    /// moved on meanwhile: it is watched, as the others are.
+    func recheck(_ index: Int, _ file: ManifestFile) throws(LoadFailure) -> Bool {
+        guard rechecked.contains(index) else { return false }
+        let name = file.path.isEmpty ? file.manifest.version : file.path
+        let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: name, watchesItself: true)
+        rechecked.remove(index)
+        warn(of: file, missing: missing)
+        return watches[index].hasMoved
+    }
+
     /// Says what is active without being as it should.
     func warn(of file: ManifestFile, missing: [String]) {
         let name = file.path.isEmpty ? file.manifest.version : file.path
@@ -31,12 +42,12 @@ extension ActivationLoader {
 
     /// The names of those that are not there, where that is allowed.
     func checkArtifacts(
-        of index: Int, _ manifest: Manifest, at path: String, called name: String
+        of index: Int, _ manifest: Manifest, at path: String, called name: String, watchesItself: Bool = false
     ) throws(LoadFailure) -> [String] {
         guard settings.artifacts != .off else { return [] }
         var missing: [String] = []
         let (check, cache) = (ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: path), cache)
-        let checked = watchingOthers(than: index) {
+        let checked = watchingOthers(than: watchesItself ? -1 : index) {
             check.run(manifest, includingDataset: false, showsProgress: false, cache: cache)
         }
         for item in checked where !item.state.isOK {

@@ -35,6 +35,10 @@ extension ActivationLoader {
             let state = states[index]
             if state.manifest?.digest == order.digest {
                 let entry = try entry(of: state.variant, order.digest)
+                let file = try known(order.digest)
+                // What a pointer to it would be refused for.
+                if settings.verify == .strict, !file.manifest.isDigestVerified { throw Self.unverified(file.manifest) }
+                _ = try recheck(index, file)
                 confirm(index)
                 return order.reply(.confirmed(entry))
             }

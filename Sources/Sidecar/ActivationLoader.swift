@@ -65,7 +65,7 @@ final class ActivationLoader: @unchecked Sendable {
     private let hasLoaded = Atomic<Bool>(false)
     var hasLooked: Bool { hasLoaded.load(ordering: .acquiring) }
     /// Those whose artifacts are to be looked at once more.
-    private var rechecked: Set<Int> = []
+    var rechecked: Set<Int> = []
     private let wake: Wake
     /// Readable once `run` has ended.
     let ended: Wake
@@ -198,7 +198,7 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     /// Whoever waits for an answer when it all ends gets one.
-    private func refuseRest() {
+    func refuseRest() {
         let rest = orders.withLock { orders in
             defer {
                 orders = Orders()
@@ -255,7 +255,7 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     private func adopt(_ new: SidecarSettings) {
-        if new.artifacts != settings.artifacts || new.artifactsRoot != settings.artifactsRoot {
+        if new.artifacts.asksMore(than: settings.artifacts) || new.artifactsRoot != settings.artifactsRoot {
             rechecked = Set(states.indices)
         }
         settings = new
@@ -285,9 +285,8 @@ final class ActivationLoader: @unchecked Sendable {
             change(index) { $0.overridden = nil }
             if file.manifest.digest == state.manifest?.digest {
                 // By other rules than when it was activated.
-                if rechecked.contains(index) {
-                    _ = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
-                    rechecked.remove(index)
+                if try recheck(index, file), attempt < Self.mostAttempts {
+                    return load(index, cause: cause, by: actor, attempt: attempt + 1)
                 }
                 confirm(index, file)
                 return

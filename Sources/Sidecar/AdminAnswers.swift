@@ -67,10 +67,15 @@ final class AdminAnswers: Sendable {
     /// The ledger, opened once: opening it for each question costs more than most questions, and disturbs the workers (mappings come and go).
     /// It may have been put aside meanwhile, or another one in its place: then that one is asked.
     private func opened(_ kept: inout Ledger?) throws(LedgerError) -> Ledger {
-        if let kept, kept.isInPlace { return kept }
+        // Until the first look is over, nobody here knows what the pointers name.
+        let watched = report.loader.hasLooked ? report.settings.variants : []
+        if let kept, kept.isInPlace {
+            kept.watchedHere = watched
+            return kept
+        }
         kept = nil
         let ledger = try Ledger.reading(dataDirectory, hashing: SHA256.hash)
-        ledger.watchedHere = report.settings.variants
+        ledger.watchedHere = watched
         kept = ledger
         return ledger
     }

@@ -233,7 +233,15 @@ package struct Sidecar: ~Copyable {
         let server = try makeServer(routes, answers, probes: probes)
         // First: probes are answered however long hashing takes.
         let serving = try startAdmin(server, answers, probes)
-        guard let hangups = try loadFirst() else { return }
+        guard let hangups = try loadFirst() else {
+            // Whoever waits for an order is told.
+            loader.refuseRest()
+            answers.stop()
+            probes.stop()
+            server.stop()
+            serving?.join()
+            return
+        }
         fleet.board.publish(loader.table())
         loader.attach(fleet.board)
         let loader = loader
@@ -280,8 +288,9 @@ package struct Sidecar: ~Copyable {
         let server = try Self.system { () throws(SystemError) in
             try AdminServer(
                 routes, counters,
-                takeLines: { lines, number in
+                takeLines: { [loader] lines, number in
                     guard let server = holder.server, let box else { return }
+                    guard loader.hasLooked else { return server.finish(number, Self.notYet) }
                     box.put(lines) { outcome in server.finish(number, Self.response(outcome)) }
                 },
                 ask: { question, number in
@@ -294,6 +303,11 @@ package struct Sidecar: ~Copyable {
         holder.server = server
         return server
     }
+
+    private static let notYet = AdminResponse.problem(
+        503,
+        "it has not begun to serve: the manifests are read, and none of the lines was taken; send them again later",
+        fields: [("Retry-After", "5")])
 
     private static func response(_ outcome: PostedLines.Outcome) -> AdminResponse {
         switch outcome {

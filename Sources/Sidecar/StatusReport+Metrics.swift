@@ -155,7 +155,7 @@ extension StatusReport {
         page.begin(
             "colophon_manifest_current", .gauge,
             "1 where the active manifest is known to be what the server should speak with, else 0.")
-        for state in states where state.manifest != nil || !settings.manifestOptional {
+        for state in states where state.manifest != nil || !settings.manifestOptional || !loader.hasLooked {
             page.add(state.manifest != nil && state.isCurrent ? 1 : 0, [("variant", state.variant)])
         }
         page.begin(

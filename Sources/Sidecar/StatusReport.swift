@@ -41,9 +41,12 @@ struct StatusReport: Sendable {
             checks.append(
                 .init(name, .object(JSONObject([.init("ok", .bool(isFine)), .init("detail", .string(words))]))))
         }
-        check("serving", !fleet.isDraining, fleet.isDraining ? "draining: no new connections" : "taking connections")
         let hasLoaded = loader.hasLooked
-        if !hasLoaded { check("start", false, "the manifests are read, and their artifacts checked") }
+        check(
+            "serving", hasLoaded && !fleet.isDraining,
+            !hasLoaded
+                ? "not yet: the manifests are read, and their artifacts checked"
+                : fleet.isDraining ? "draining: no new connections" : "taking connections")
         for state in hasLoaded ? loader.states : [] {
             let isThere = state.manifest != nil
             let active =

@@ -9,6 +9,7 @@ struct NamedFacts {
     var variant: String?
     var time: Instant?
     var duration: Int64 = 0
+    var reach: Int64 = 0
     var isRepeated = false
     var isUnproven = false
     /// What a person may wonder about when nothing was found in it.
@@ -21,7 +22,8 @@ struct NamedFacts {
         requestID = facts.requestID?.text(line)
         variant = facts.variant?.text(line)
         time = facts.time
-        duration = facts.reach
+        duration = facts.duration
+        reach = facts.reach
         isRepeated = facts.isRepeated
         isUnproven = facts.isUnproven
         if facts.provenance.isEmpty, line.contains("manifest_sha256=") {

@@ -251,7 +251,7 @@ package final class Tracer {
                 outcome: .unknown(reason: "it says itself that nobody could tell which manifest it came from"))
         }
         let stated = facts.attribution.flatMap(Attribution.init) ?? .inferred
-        let reach = skew + facts.duration
+        let reach = skew + facts.reach
         let attribution = min(stated, try sureness(interval, at: time, reach: reach))
         let doubt = attribution == .unknown ? interval.doubts.first { $0.contains(time, reach: reach) } : nil
         return TraceAnswer(

@@ -424,11 +424,19 @@ struct FileTests {
         // Cut off, and written to where it was before.
         disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: count) + Array("two\n".utf8)
         pause()
-        // A few of them are somebody's.
-        disk.append(String(repeating: "\0", count: 9) + "three\n", to: "/logs/app.log")
+        // It is cut off once more, and looks as it did before: but where the last line ended there are zeros now.
+        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: count + 50) + Array("again\n".utf8)
         pause()
-        #expect(lines == ["one", "two", String(repeating: "\0", count: 9) + "three"])
-        #expect(follower.source.figures.contains { $0.name == "hole_bytes" && $0.value == count })
+        #expect(lines == ["one", "two", "again"] && follower.source.truncations == 2)
+        // A few of them are somebody's, and what nothing follows is not passed over.
+        disk.append(
+            String(repeating: "\0", count: 9) + "three\n" + String(repeating: "\0", count: 700), to: "/logs/app.log")
+        pause()
+        let end = (disk.names["/logs/app.log"]?.bytes.count ?? 0) - 700
+        disk.names["/logs/app.log"]?.bytes.replaceSubrange(end..<end + 5, with: Array("four\n".utf8))
+        pause()
+        #expect(lines == ["one", "two", "again", String(repeating: "\0", count: 9) + "three", "four"])
+        #expect(follower.source.figures.contains { $0.name == "hole_bytes" && $0.value == 2 * count + 50 })
     }
 
     @Test("a name that comes back to a file is its name again")

@@ -328,7 +328,7 @@ struct ConfigurationTests {
             ),
             (
                 "upstream: {default: \"127.0.0.1:1\", b: \"127.0.0.1:2\"}\nmanifest: {default: x, b: y}\nroute: {header: X-Arm}\n",
-                ":1: upstream names default beside other variants"
+                ":1: upstream names default beside all variants"
             ),
             ("kafka: {properties: {sasl.username: x}}\n", ":1: kafka.properties has nowhere to go"),
             ("instance: a/b\n", ":1: instance \"a/b\" is no name"),

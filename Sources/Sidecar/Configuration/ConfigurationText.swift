@@ -156,12 +156,21 @@ extension Configuration.Entry {
         if key.isSecret { return written.mapTexts(hidden) }
         /// Paths are shown as they were found: from elsewhere, what is written would lead to another place.
         func plain(_ value: String, _ written: String) -> String {
-            if case .none = key.paths, isOfFile, written.contains("${") { return written }
-            return Self.unfilled(value)
+            let isPath =
+                switch key.paths {
+                case .none: false
+                case .behind(let word): written.hasPrefix(word)
+                default: true
+                }
+            return !isPath && isOfFile && written.contains("${") ? written : Self.unfilled(value)
         }
         guard key.shape.isMap, case .map(let pairs) = value, case .map(let written) = written else {
-            var texts = written.texts[...]
-            guard written.texts.count == value.texts.count else { return value.mapTexts(Self.unfilled) }
+            var texts =
+                switch written {
+                case .map(let pairs): pairs.map(\.value)[...]
+                default: written.texts[...]
+                }
+            guard texts.count == value.texts.count else { return value.mapTexts(Self.unfilled) }
             return value.mapTexts { plain($0, texts.removeFirst()) }
         }
         return .map(

@@ -89,7 +89,7 @@ extension SidecarSettings {
                         "\(path.onOneLine) has \(path.utf8.count) bytes, and no socket's path more than \(SocketAddress.longestPath): choose a shorter one"
                     )))
         }
-        if let accessLog, Files.isDirectory(accessLog, writable: false) {
+        if let accessLog, let status = try? FileStatus.of(accessLog), status.isDirectory {
             found.append(
                 .setting(SettingError("log.access", "\(accessLog.onOneLine) is a directory: name a file in it")))
         }
@@ -100,12 +100,14 @@ extension SidecarSettings {
             return found.append(.setting(SettingError("manifest", "names more than 200 variants")))
         }
         for (key, map, other) in [("upstream", upstream, manifest), ("manifest", manifest, upstream)] {
-            if map.count > 1, map.contains(where: { $0.variant == Self.onlyVariant }) {
+            // For those that it does not name; where there are none, it was meant as a name.
+            let lacking = variants.contains { name in !map.contains { $0.variant.hasSameBytes(as: name) } }
+            if map.count > 1, !lacking, map.contains(where: { $0.variant == Self.onlyVariant }) {
                 found.append(
                     .setting(
                         SettingError(
                             key,
-                            "names \(Self.onlyVariant) beside other variants: that word stands for the only one; give it another name"
+                            "names \(Self.onlyVariant) beside all variants: that word stands for those that are not named; give it another name"
                         )))
             }
             for name in variants where value(of: name, in: map) == nil {

@@ -9,6 +9,14 @@ package struct SidecarSettings: Sendable {
         case ifPresent = "if-present"
         case required
         case off
+
+        /// Whether something that was fine by `other` may not be by this.
+        func asksMore(than other: Artifacts) -> Bool {
+            switch (other, self) {
+            case (.off, .ifPresent), (.off, .required), (.ifPresent, .required): true
+            default: false
+            }
+        }
     }
 
     /// How long after an activation the model server may still answer with the manifest before.

@@ -107,7 +107,7 @@ class FileWriter(threading.Thread):
                 self.write_in_two(out, self.too_long[-1])
             if self.chance.random() < 0.02:
                 if self.chance.random() < 0.5:
-                    self.file.rename(self.file.with_name(f"old-{self.number}"))
+                    self.file.rename(self.file.with_name(f"{self.file.name}-{self.number}"))
                     # Until it reopens, a server goes on writing to the old one.
                     self.write(out, 50)
                     out.close()
@@ -313,7 +313,7 @@ def verify(kafka, topic, accepted, claims=None):
     consumer = Consumer({**kafka.settings(), "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest",
                          "enable.auto.commit": False, "fetch.message.max.bytes": 4 << 20, "enable.partition.eof": True})
     missing = set(accepted)
-    positions, last = {}, {}
+    positions, last, newest = {}, {}, {}
     total = repeated = 0
     wrong, once, ended = [], set(), set()
     pattern = re.compile(rb"result: n(\d+),")
@@ -357,6 +357,11 @@ def verify(kafka, topic, accepted, claims=None):
                 if last.get(key, -1) >= position:
                     wrong.append(f"{origin} of {message.key()} comes after {last[key]}")
                 last[key] = position
+                # Whatever its log was called by then: what one writer wrote comes in its order, through rotations and kills.
+                if "/file/" in generation:
+                    if newest.get(message.key(), -1) > number:
+                        wrong.append(f"{number} of {message.key()} comes for the first time after {newest[message.key()]}")
+                    newest[message.key()] = number
     finally:
         consumer.close()
     return total, repeated, missing, wrong
