@@ -423,16 +423,19 @@ final class ActivationLoader: @unchecked Sendable {
             let isLongSince = recorded.isKnown && !recorded.wasDoubted
             state.settle(settle, alreadyMicroseconds: isLongSince ? max(0, elapsed) : 0)
         }
-        log.write(
-            .info, recorded.isKnown ? "manifest-resumed" : "activation",
-            [
-                ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
-                ("manifest_sha256", .string(file.manifest.digest.hex)),
-                ("previous", .optional(before?.version)), ("cause", .string(cause.rawValue)),
-                ("rollback", .bool(recorded.isRollback)),
-                ("file", .optional(states[index].file)),
-                ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
-            ])
+        let facts: [(name: String, value: JSON)] = [
+            ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
+            ("manifest_sha256", .string(file.manifest.digest.hex)),
+            ("previous", .optional(before?.version)), ("cause", .string(cause.rawValue)),
+            ("rollback", .bool(recorded.isRollback)),
+            ("file", .optional(states[index].file)),
+            ("left_out", .array(stamp.leftOut.map { .string("\($0.name)") })),
+        ]
+        if recorded.isKnown {
+            log.write(.info, "manifest-resumed", facts)
+        } else {
+            log.write(.info, "activation", facts)
+        }
     }
 
     func change(_ index: Int, _ body: (inout State) -> Void) {
