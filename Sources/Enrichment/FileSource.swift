@@ -64,7 +64,7 @@ package final class FileSource: LineSource {
     private static let scanInterval: Int64 = 1_000_000
     /// A file that was rotated away is done with when nothing was written to it for so long.
     private static let quiet: Int64 = 5_000_000
-    /// One that was removed, after so long: until then it takes room on its disk.
+    /// One that was removed, after so long: until then it takes room on its disk. Sooner where others wait for its place.
     private static let removedQuiet: Int64 = 60_000_000
     /// And one whose last line has no end, or that was moved to where it is not looked for, after so long.
     private static let longQuiet: Int64 = 600_000_000
@@ -254,7 +254,7 @@ package final class FileSource: LineSource {
         let wait =
             if file.isUnlinked {
                 // It is found by nobody again, and whoever has it open may go on writing: in vain where it was removed.
-                file.isGone ? Self.removedQuiet : Self.longQuiet
+                file.isGone ? isCrowded ? Self.quiet : Self.removedQuiet : Self.longQuiet
             } else {
                 // Whoever has begun a line may go on with it.
                 file.unread == 0 ? Self.quiet : Self.longQuiet
