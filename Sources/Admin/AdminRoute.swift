@@ -115,7 +115,7 @@ extension AdminRoute {
     private static let manifests: [AdminRoute] = [
         AdminRoute(
             method: "GET", template: "/v1/manifests", name: "manifests",
-            summary: "The manifests that the ledger knows, the newest first, or those that hold every word of q.",
+            summary: "The manifests that the ledger knows, the last added first, or those that hold every word of q.",
             parameters: [
                 Parameter(
                     name: "q", kind: .pattern("^ *([^ ]+|[^ ]{3,}( +[^ ]{3,})*) *$"),

@@ -49,7 +49,10 @@ package struct AdminRoutes: Sendable {
         if !isAllowed {
             return .answer(
                 .problem(
-                    401, "send the header Authorization: Bearer with the token of admin.token",
+                    401,
+                    request.token == nil
+                        ? "send the header Authorization: Bearer TOKEN with the token of admin.token"
+                        : "that is not the token of admin.token",
                     fields: [("WWW-Authenticate", "Bearer")]))
         }
         if !isOpen, let refusal = refusal(ofForeign: request) {
@@ -133,7 +136,9 @@ package struct AdminRoutes: Sendable {
 
     private func refuseType(_ request: AdminRequest, _ route: AdminRoute) throws(AdminRefusal) {
         guard currentToken().isEmpty else {
-            guard !request.contentType.isEmpty else { throw AdminRefusal(415, "say what the body is: Content-Type") }
+            guard !request.contentType.isEmpty else {
+                throw AdminRefusal(415, "say what the body is: send the header Content-Type")
+            }
             return
         }
         var (type, least) = ("application/json", ", with {} at least as the body")

@@ -151,7 +151,7 @@ extension FileSource {
     /// A finished file that has grown, or whose inode another one has now.
     private func reconsider(_ file: FollowedFile, _ state: FollowedState, _ intake: LineIntake) {
         guard let number = try? disk.open(file.path) else { return }
-        if matches(file.mark, number) {
+        if matches(file.mark, file.position, number) {
             guard state.size > file.position else { return disk.close(number) }
             file.resume(number)
             isUnfinished = true
@@ -178,7 +178,9 @@ extension FileSource {
             return
         }
         unreadable.remove(path)
-        let index = remembered.firstIndex { $0.mark.identity == state.identity && matches($0.mark, number) }
+        let index = remembered.firstIndex {
+            $0.mark.identity == state.identity && matches($0.mark, $0.position, number)
+        }
         var checkpoint: Checkpoint
         var formerPath: String?
         if let index {
@@ -204,6 +206,13 @@ extension FileSource {
                 [("file", .string(path)), ("from", .integer(Int(checkpoint.position)))]))
     }
 
+    private func matches(_ mark: FileMark, _ position: Int64, _ file: Int32) -> Bool {
+        if mark.fingerprintCount == 0, position > 0 {
+            return (try? FollowedFile.beginsWithHole(file, position, disk)) ?? false
+        }
+        return matches(mark, file)
+    }
+
     private func matches(_ mark: FileMark, _ file: Int32) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: FileMark.longest, alignment: 8) { buffer in
             let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(mark.fingerprintCount, buffer.count)])
@@ -224,7 +233,7 @@ extension FileSource {
                 guard let state = disk.state(of: path), state.identity == checkpoint.mark.identity else { return false }
                 guard let number = try? disk.open(path) else { return true }
                 defer { disk.close(number) }
-                return matches(checkpoint.mark, number)
+                return matches(checkpoint.mark, checkpoint.position, number)
             }
             guard let place, let state = disk.state(of: place) else {
                 forget(checkpoint)

@@ -172,6 +172,13 @@ final class FollowedFile {
             guard size >= position, try isSame(file, size) else { return .truncated(lost: max(0, known - position)) }
             lastSize = max(size, position + Int64(count))
             if lastSize > known { quietSince = nil }
+            if piece == nil, bytes.first == 0 {
+                switch try lookAtZeros(file, bytes, size) {
+                case .few: break
+                case .passed: return .more
+                case .last: return endReached(0, now)
+                }
+            }
             return hand(bytes, isWhole: count < buffer.count, now: now, lineLimit: lineLimit, take, bury)
         } catch { return .failed(error) }
     }
@@ -190,15 +197,22 @@ final class FollowedFile {
             }
         }
         while start < bytes.count {
-            if piece == nil, let count = passHole(bytes, start, isWhole: isWhole) {
-                start += count
-                continue
+            // Zeros where a line would begin are looked at by themselves.
+            if piece == nil, start > 0, bytes[start] == 0 {
+                quietSince = nil
+                return .more
             }
             let end = ByteScan.first(0x0A, bytes, start..<bytes.count)
             let line = Span<UInt8>(_unsafeBytes: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
             if end == bytes.count {
                 // The rest of a line is read again when there is more of it, unless it is too long to wait for.
                 guard line.count > lineLimit || piece != nil else { break }
+                // Nor where it ends in room for what is written next.
+                if piece == nil, bytes[end - 1] == 0,
+                    bytes[start..<end].lastIndex(where: { $0 != 0 }).map({ $0 - start < lineLimit }) ?? true
+                {
+                    return endReached(start, now)
+                }
                 guard bury(line, handedOn, piece ?? 0, false) else { return .full }
                 if piece == nil { pieceStart = position }
                 piece = (piece ?? 0) + 1
@@ -217,32 +231,64 @@ final class FollowedFile {
             start = end + 1
         }
         if start > 0 { quietSince = nil }
-        guard isWhole else { return .more }
+        return isWhole ? endReached(start, now) : .more
+    }
+
+    /// All that there is was handed on, of which the last look found `count` bytes.
+    private func endReached(_ count: Int, _ now: Int64) -> Reading {
         ends += 1
-        if start == 0, quietSince == nil { quietSince = now }
+        if count > 0 { quietSince = nil } else if quietSince == nil { quietSince = now }
         return .atEnd
     }
 
-    /// How many bytes of a hole begin there; nil where none does. Whoever goes on writing where it was, after its file was cut off, leaves zeros
-    /// before its next line: those are nobody's line.
-    private func passHole(_ bytes: UnsafeRawBufferPointer, _ start: Int, isWhole: Bool) -> Int? {
-        var end = start
-        while end < bytes.count, bytes[end] == 0 { end += 1 }
-        let count = end - start
-        // Nothing follows yet: it may be room that was made for what is written next.
-        if count > 0, end == bytes.count, isWhole { return nil }
-        // A hole goes on where another piece of the file was read.
-        guard count >= Self.leastHole || count > 0 && hole > 0 else {
-            if hole > 0 { (passedHole, hole) = (hole, 0) }
-            return nil
+    private enum Zeros {
+        /// None, or so few that they are somebody's.
+        case few
+        /// They were passed over.
+        case passed
+        /// Nothing follows them yet.
+        case last
+    }
+
+    /// Looks at what begins with zeros. Whoever goes on writing where it was, after its file was cut off, leaves zeros before its next line: those
+    /// are nobody's. But where nothing follows them they may be room that was made for what is written next.
+    private func lookAtZeros(
+        _ file: Int32, _ bytes: UnsafeRawBufferPointer, _ size: Int64
+    ) throws(SystemError) -> Zeros {
+        var end = position + Int64(bytes.firstIndex { $0 != 0 } ?? bytes.count)
+        if end == position + Int64(bytes.count) {
+            // What was looked at before is zeros still: writers go on where they are.
+            end = try endOfZeros(file, from: max(end, zerosEnd), size)
+            guard end < size else {
+                zerosEnd = end
+                return .last
+            }
         }
-        hole += Int64(count)
-        position += Int64(count)
-        return count
+        guard end - position >= Self.leastHole else { return .few }
+        passedHole += end - position
+        position = end
+        holeEnd = end
+        return .passed
+    }
+
+    private func endOfZeros(_ file: Int32, from start: Int64, _ size: Int64) throws(SystemError) -> Int64 {
+        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 8)
+        defer { piece.deallocate() }
+        var end = start
+        while end < size {
+            let count = try disk.read(file, at: Int(end), into: piece)
+            if let found = piece[..<count].firstIndex(where: { $0 != 0 }) { return end + Int64(found) }
+            if count == 0 { break }
+            end += Int64(count)
+        }
+        return end
     }
 
     private static let leastHole = 512
-    private var hole: Int64 = 0
+    /// Up to where nothing but zeros stood behind `position`.
+    private var zerosEnd: Int64 = 0
+    /// Where the last hole that was passed over ends.
+    private var holeEnd: Int64 = 0
     private var passedHole: Int64 = 0
 
     /// How many bytes of a hole have come to their end.
@@ -258,20 +304,30 @@ final class FollowedFile {
         guard let file, let count = try? disk.read(file, at: Int(position), into: buffer), count > 0 else {
             return true
         }
-        let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-        guard ByteScan.first(0x0A, bytes, 0..<count) == count, piece == nil else { return true }
+        let all = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+        guard ByteScan.first(0x0A, all, 0..<count) == count, piece == nil else { return true }
+        // Zeros at the end are room for what may be written there.
+        guard let last = all.lastIndex(where: { $0 != 0 }) else { return true }
+        let bytes = UnsafeRawBufferPointer(rebasing: all[...last])
         guard take(Span<UInt8>(_unsafeBytes: bytes), position) else { return false }
-        position += Int64(count)
+        position += Int64(bytes.count)
         isAfterPart = true
         return true
     }
 
-    private func isLineBefore(_ file: Int32) throws(SystemError) -> Bool {
-        var byte: UInt8 = 0
-        let count = try withUnsafeMutableBytes(of: &byte) { buffer throws(SystemError) in
-            try disk.read(file, at: Int(position) - 1, into: buffer)
+    /// Whether a file of which nothing but zeros is known could be the one of which everything before `position` was handed on.
+    static func beginsWithHole(
+        _ file: Int32, _ position: Int64, _ disk: any FollowedDisk, isAfterPart: Bool = false
+    ) throws(SystemError) -> Bool {
+        func byte(_ place: Int64) throws(SystemError) -> UInt8? {
+            var byte: UInt8 = 0
+            let count = try withUnsafeMutableBytes(of: &byte) { buffer throws(SystemError) in
+                try disk.read(file, at: Int(place), into: buffer)
+            }
+            return count == 1 ? byte : nil
         }
-        return count == 1 && byte != 0
+        guard try byte(0) == 0, let last = try byte(position - 1) else { return false }
+        return last == 0x0A || isAfterPart && last != 0
     }
 
     /// Notes how much there is, whether or not it is read now. Answers how many bytes were cut off that nobody has read, where reading on would
@@ -305,8 +361,8 @@ final class FollowedFile {
                 let bytes = UnsafeRawBufferPointer(buffer)
                 same = FileMark.fingerprint(UnsafeRawBufferPointer(rebasing: bytes[..<seen])) == mark.fingerprint
                 // A hole looks like another one: then the end of the last line must still be where it was.
-                if same, position > 0, hole == 0, bytes[..<seen].allSatisfy({ $0 == 0 }) {
-                    same = try isLineBefore(file)
+                if same, position > holeEnd, bytes[..<seen].allSatisfy({ $0 == 0 }) {
+                    same = try Self.beginsWithHole(file, position, disk, isAfterPart: isAfterPart)
                 }
                 // Zeros at the end may be written over.
                 var known = count
@@ -339,7 +395,7 @@ final class FollowedFile {
         checkpointed = 0
         lastSize = 0
         isCut = false
-        hole = 0
+        (zerosEnd, holeEnd) = (0, 0)
         piece = nil
         quietSince = nil
         mark.fingerprintCount = 0

@@ -162,7 +162,7 @@ package final class LineAttributor {
 
     /// What is known of `line`. Asking never fails: what cannot be found out is unknown.
     func verdict(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Verdict {
-        if facts.saysNothingElse, isWithinLatest(line, facts) {
+        if facts.saysNothingElse, !facts.hasOtherTime, isWithinLatest(line, facts) {
             return Verdict(latestHeld, .inferred)
         }
         let verdict = lookedUp(line, facts)
@@ -188,7 +188,8 @@ package final class LineAttributor {
         if isBlind { return atMost(facts.attribution, line, .unknown) }
         let live = try live(line, facts)
         guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
-        let attribution = sureness(live, at: facts.time, reach: settings.skew + facts.reach)
+        let found = sureness(live, at: facts.time, reach: settings.skew + facts.reach)
+        let attribution = facts.hasOtherTime ? min(found, .mixed) : found
         if attribution == .inferred { remember(live, stamp) }
         return atMost(facts.attribution, line, Verdict(stamp: stamp, attribution: attribution))
     }

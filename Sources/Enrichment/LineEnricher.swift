@@ -104,6 +104,7 @@ package struct LineEnricher: ~Copyable {
         var facts = LineFacts(.text)
         let isRead = LineReader.read(line, reading, into: &facts)
         if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
+        if let local = facts.localTime { facts.take(otherTime: zone.instant(ofLocal: local)) }
         guard isRead, isMeant(line, facts) else {
             counters.count(unmatched: line.count, isDropped: drops)
             // Of the same user in the same order: its key and time are those of a line that is meant.

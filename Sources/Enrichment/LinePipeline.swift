@@ -331,6 +331,10 @@ package final class LinePipeline {
         if let at = sink.wakeAt { due = min(due, at) }
         if reportedProblem != nil { due = min(due, remindAt) }
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
+        // There is room for more of what is spooled.
+        if intake.spool.unread > 0, intake.delivery.isEmpty {
+            due = min(due, Clock.monotonic() + (intake.spool.news.readProblem == nil ? Self.pause : Self.retry))
+        }
         if intake.delivery.hasWaiting { due = min(due, max(heldUntil, Clock.monotonic() + Self.retry / 10)) }
         // Room came free in this very turn.
         if intake.delivery.isEmpty, intake.fileMode == .direct, sources.contains(where: { $0.isHeldUp }) {

@@ -86,6 +86,16 @@ package struct LineFacts: Sendable {
     @usableFromInline var timeSlack: Int64 = 0
     /// How much of it `time` does not say: a day, a minute, or nothing.
     var timeUnit: Int64 = 0
+    /// What of it comes from times that lie apart.
+    var doubtedSlack: Int64 { timeSlack > timeUnit ? timeSlack : 0 }
+    /// Another time that names no zone.
+    package var localTime: Instant?
+    /// Whether it has another time that could not be read.
+    package var hasOtherTime = false
+    /// Takes what the other time is now that its zone is known.
+    package mutating func take(otherTime: Instant) {
+        if let time { timeSlack = max(timeSlack, abs(time.microseconds &- otherTime.microseconds)) }
+    }
     /// What counts as its time where nothing else does.
     var date: FieldSpan?
     /// Whether it names no moment, but a day, a minute, or two moments.

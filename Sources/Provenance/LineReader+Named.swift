@@ -175,13 +175,15 @@ extension LineReader {
     }
 
     private static func noteTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
-        if !takeTime(line, range, into: &facts) { facts.hasUnreadTime = true }
+        guard !takeTime(line, range, into: &facts) else { return }
+        facts.hasUnreadTime = true
+        if looksDated(line.extracting(range)) { facts.hasOtherTime = true }
     }
 
     /// A line without a time is of now; but not where it may have one under a name that is not known here.
     private static func noteMissingTime(_ line: Span<UInt8>, into facts: inout LineFacts) {
         if facts.time == nil, !facts.hasUnreadTime, let date = facts.date { noteTime(line, date.range, into: &facts) }
-        if facts.isRecommendation, facts.time == nil, !facts.hasUnreadTime { facts.hasUnreadTime = looksDated(line) }
+        if facts.time == nil, !facts.hasUnreadTime { facts.hasUnreadTime = looksDated(line) }
     }
 
     /// The names under which loggers write when it was, in letters of either case.

@@ -34,7 +34,12 @@ package enum LineReader {
         if !hasWholeStamp(facts) { facts.distrust(line) }
         facts.end = end
         facts.isRecommendation = line.contains("recommendation request")
-        if facts.isRecommendation { leadingTime(line, into: &facts) } else { columns(line, reading, into: &facts) }
+        if facts.isRecommendation {
+            leadingTime(line, into: &facts)
+        } else {
+            columns(line, reading, into: &facts)
+            if facts.time == nil { facts.hasUnreadTime = looksDated(line) }
+        }
         return true
     }
 
@@ -60,8 +65,37 @@ package enum LineReader {
         _ =
             takeTime(line, start..<trimmed(line, start, second), into: &facts)
             || takeTime(line, start..<trimmed(line, start, first), into: &facts)
-        facts.hasUnreadTime = facts.time == nil && looksDated(line)
+        noteZoneWord(line, second, into: &facts)
+        facts.hasUnreadTime = facts.hasUnreadTime || facts.time == nil && looksDated(line)
     }
+
+    /// A zone may stand behind date and time as a word of its own. Those that are no offset have several meanings.
+    private static func noteZoneWord(_ line: Span<UInt8>, _ start: Int, into facts: inout LineFacts) {
+        guard facts.timeLacksZone, start < line.count, line[start] == 0x20 else { return }
+        let end = wordEnd(line, start + 1, min(line.count, start + 8))
+        guard end > start + 1 else { return }
+        let sign = line[start + 1]
+        let isOffset =
+            (sign == 0x2B || sign == 0x2D) && end - start >= 4 && line[start + 2] &- 0x30 <= 9
+            && line[start + 3] &- 0x30 <= 9
+        if line.hasBytes("UTC", at: start + 1) || line.hasBytes("GMT", at: start + 1)
+            || line.hasBytes("Z", at: start + 1) && end == start + 2
+        {
+            facts.timeLacksZone = false
+        } else if isOffset
+            || zoneNames.contains(where: { end == start + 1 + $0.utf8CodeUnitCount && line.hasBytes($0, at: start + 1) }
+            )
+        {
+            facts.time = nil
+            facts.hasUnreadTime = true
+        }
+    }
+
+    private static let zoneNames: [StaticString] = [
+        "CET", "CEST", "EET", "EEST", "WET", "WEST", "BST", "MSK", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST",
+        "PDT", "IST", "JST",
+        "KST", "AEST", "AEDT", "SGT", "HKT", "NZST", "NZDT",
+    ]
 
     private static func wordEnd(_ line: Span<UInt8>, _ start: Int, _ limit: Int) -> Int {
         var end = start
@@ -114,10 +148,11 @@ package enum LineReader {
         }
         // Which zone a time is of that names none is known only later.
         if lacksZone != facts.timeLacksZone {
+            if facts.localTime == nil { facts.localTime = lacksZone ? time : first }
             if lacksZone { return }
             facts.time = time
             facts.timeLacksZone = false
-            (facts.timeSlack, facts.timeUnit) = (unit, unit)
+            (facts.timeSlack, facts.timeUnit) = (max(facts.doubtedSlack, unit), unit)
             return
         }
         let isBetter = unit < facts.timeUnit
@@ -126,7 +161,7 @@ package enum LineReader {
         let after = base.microseconds &- other.microseconds
         let apart = after < 0 ? 0 &- after : max(0, after &- span)
         facts.time = base
-        facts.timeSlack = max(isBetter ? unit : facts.timeSlack, apart)
+        facts.timeSlack = max(isBetter ? max(facts.doubtedSlack, unit) : facts.timeSlack, apart)
         facts.timeUnit = min(facts.timeUnit, unit)
     }
 
@@ -140,13 +175,24 @@ package enum LineReader {
         if hasClock(line, 0..<line.count) { return true }
         for index in 0..<line.count where line[index] &- 0x30 <= 9 {
             if index > 0, line[index - 1] &- 0x30 <= 9 { continue }
-            // 2025-03-10, 2025/03/10, and 20250310T.
+            // 2025-03-10, 2025/03/10, 2025\/03\/10, 20250310T, 20250310_, 20250310112233, 10.3.2025 and 3/10/2025.
+            if digits(index, 4), line.hasBytes("\\/", at: index + 4), digits(index + 6, 2) { return true }
+            if digits(index, 14), line[index] == 0x31 || line[index] == 0x32 { return true }
+            let day = digits(index, 2) ? index + 2 : index + 1
+            if day < line.count, line[day] == 0x2E || line[day] == 0x2F, digits(day + 1, 1) {
+                let month = digits(day + 1, 2) ? day + 3 : day + 2
+                if month < line.count, line[month] == line[day], digits(month + 1, 4) { return true }
+            }
             if digits(index, 4), index + 10 <= line.count, line[index + 4] == line[index + 7],
                 line[index + 4] == 0x2D || line[index + 4] == 0x2F, digits(index + 5, 2), digits(index + 8, 2)
             {
                 return true
             }
-            if digits(index, 8), index + 8 < line.count, line[index + 8] == UInt8(ascii: "T") { return true }
+            if digits(index, 8), index + 8 < line.count,
+                line[index + 8] == UInt8(ascii: "T") || line[index + 8] == UInt8(ascii: "_")
+            {
+                return true
+            }
         }
         return false
     }
@@ -238,7 +284,7 @@ package enum LineReader {
         facts.begin(.recommendation)
         facts.end = end
         facts.isRecommendation = true
-        facts.hasUnreadTime = first > 0 && !takeTime(line, 0..<first, into: &facts)
+        facts.hasUnreadTime = first > 0 ? !takeTime(line, 0..<first, into: &facts) : looksDated(line)
         let user = FieldSpan(word(line, first + 1..<second), .plain)
         if reading.isKeyUser { facts.key = user }
         if reading.isTestUser { facts.tested = user }

@@ -30,7 +30,7 @@ extension ActivationLoader {
             return order.reply(.noSuchVariant(known: states.map(\.variant)))
         }
         // What the pointer has become meanwhile comes first: whoever asks could not know of it, and it is not to be passed over.
-        if watches[index].hasChanged() { load(index, cause: .pointer) }
+        if look(index) { load(index, cause: .pointer) }
         do throws(LoadFailure) {
             let state = states[index]
             if state.manifest?.digest == order.digest {

@@ -167,7 +167,7 @@ final class AdminAnswers: Sendable {
                 NotOne(
                     response: .problem(
                         404,
-                        "no manifest of the ledger is called \(name.onOneLine): name a version, a digest or at least \(HexPrefix.shortest) of its digits (/v1/manifests lists all)"
+                        "no manifest of the ledger is called \(name.onOneLine): name a version, a digest or at least \(HexPrefix.shortest) of its digits (/v1/manifests lists all; `colophon index add FILE` adds one that a training run wrote)"
                     )))
         }
         let candidates = manifests.map { manifest in

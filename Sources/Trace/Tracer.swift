@@ -145,7 +145,10 @@ package final class Tracer {
             if byID.isKnown || facts.time == nil || MintedRequestID(id) != nil { return byID }
         }
         guard let time = facts.time else {
-            return unknown("it names no manifest, no request id that Colophon minted, and no time\(facts.hint)")
+            return unknown(
+                facts.input == .headers
+                    ? "the headers bear no stamp, and no request id that Colophon minted: was the server asked past the proxy?"
+                    : "it names no manifest, no request id that Colophon minted, and no time\(facts.hint)")
         }
         return try answerByTime(facts, time)
     }

@@ -4,7 +4,7 @@ import Runtime
 
 extension Command {
     static let indexList = Command(
-        path: ["index", "list"], summary: "List the manifests in the ledger, the newest first",
+        path: ["index", "list"], summary: "List the manifests in the ledger, the last added first",
         options: [.limit, .after, .json, .dataDirectory, .configuration],
         examples: [("colophon index list --limit 10", "the ten that were indexed last")],
         run: listIndex)

@@ -439,6 +439,67 @@ struct FileTests {
         #expect(follower.source.figures.contains { $0.name == "hole_bytes" && $0.value == 2 * count + 50 })
     }
 
+    @Test(
+        "room that a writer has made for itself is no line, however much, and what is written there is read",
+        arguments: [300, 900, 100_000, 1 << 20], [false, true])
+    func readsPreallocated(room: Int, isRestarted: Bool) throws {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: 1)
+        var chance = Chance(seed: 1)
+        var lines: [String] = []
+        disk.create("/logs/app.log")
+        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: room)
+        var follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
+        func pause() {
+            for _ in 0..<10 {
+                follower.time.now += 1_000_000
+                follower.turn(arriving: 100, &chance) { record, _ in
+                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
+                }
+            }
+        }
+        var end = 0
+        for number in 0..<6 {
+            pause()
+            // A line in two parts.
+            for text in ["line ", "\(number)\n"] {
+                disk.names["/logs/app.log"]?.bytes.replaceSubrange(end..<end + text.utf8.count, with: Array(text.utf8))
+                end += text.utf8.count
+                pause()
+            }
+            guard isRestarted else { continue }
+            disk.closeAll()
+            follower = try Follower(disk, scratch.path("."), clock: follower.time.now)
+        }
+        pause()
+        #expect(lines == (0..<6).map { "line \($0)" })
+        #expect(follower.source.truncations == 0)
+    }
+
+    @Test("a file that began with zeros is not taken for another one that has its place")
+    func tellsHolesApart() throws {
+        let scratch = Scratch()
+        let disk = SimulatedFiles(seed: 1)
+        var chance = Chance(seed: 1)
+        var lines: [String] = []
+        disk.create("/logs/app.log")
+        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: 3000) + Array("one\n".utf8)
+        for turn in 0..<2 {
+            let follower = try Follower(disk, scratch.path("."), clock: Int64(turn + 1) * 100_000_000)
+            for _ in 0..<10 {
+                follower.time.now += 1_000_000
+                follower.turn(arriving: 100, &chance) { record, _ in
+                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
+                }
+            }
+            disk.closeAll()
+            // Longer than it was, and a line ends where the other one had been read to.
+            let new = String(repeating: "x", count: 2999) + "\n" + "abc\ntwo\n"
+            if turn == 0 { disk.names["/logs/app.log"]?.bytes = Array(new.utf8) }
+        }
+        #expect(lines.first == "one" && lines.suffix(2) == ["abc", "two"], "\(lines.suffix(3))")
+    }
+
     @Test("a name that comes back to a file is its name again")
     func forgetsThatItWasAway() throws {
         let scratch = Scratch()

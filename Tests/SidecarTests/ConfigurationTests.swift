@@ -279,7 +279,7 @@ struct ConfigurationTests {
         let yaml = "lisen: x\npoll: soon\nverify: maybe\n"
         #expect(problems(yaml, flags: [("workers", ["0"])]).count == 4)
         let error = #expect(throws: ConfigurationError.self) { _ = try load(yaml) }
-        #expect(error?.description.hasSuffix("(and 2 more: `colophon config check` lists all)") == true)
+        #expect(error?.description.hasSuffix("(and 2 more: `colophon config check FILE` lists all)") == true)
     }
 
     @Test("a file that is not there, or a directory, is told of")

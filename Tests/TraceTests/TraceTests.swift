@@ -162,7 +162,10 @@ struct TraceTests {
             ("manifest_sha256=\(String(repeating: "0", count: 64))", "is not in the ledger"),
             ("manifest_sha256=xyz", "the manifest \"xyz\" is not in"),
             ("X-Model-Version: als-99", "the version als-99 is not in"),
-            ("HTTP/1.1 200 OK\nServer: x", "names no manifest, no request id that Colophon minted, and no time"),
+            (
+                "HTTP/1.1 200 OK\nServer: x",
+                "bear no stamp, and no request id that Colophon minted: was the server asked past the proxy?"
+            ),
             ("a line that says nothing", "names no manifest"),
             ("{\"a\":1}", "names no manifest"),
             ("{\"a\":", "begins like JSON and is none: column 6: expected a value, found the end of the text"),

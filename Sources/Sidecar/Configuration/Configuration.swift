@@ -222,7 +222,7 @@ package struct ConfigurationError: Error, Sendable, CustomStringConvertible {
     /// The first problem, and how to see the others.
     package var description: String {
         let more = problems.count - 1
-        let rest = more == 0 ? "" : " (and \(more) more: `colophon config check` lists all)"
+        let rest = more == 0 ? "" : " (and \(more) more: `colophon config check FILE` lists all)"
         return (problems.first ?? "") + rest
     }
 }
