@@ -51,6 +51,8 @@ package struct LineReading: Sendable {
     /// Whether they mean the second column of a recommendation line, which has no name of its own there.
     let isKeyUser: Bool
     let isTestUser: Bool
+    /// Whether the time of a text is looked for that tells of no recommendation: some want these too.
+    private(set) var readsOtherTimes = true
 
     package init(format: LineFormat? = nil, key: String = "", test: String = "") {
         self.format = format
@@ -65,7 +67,11 @@ package struct LineReading: Sendable {
     }
 
     /// The formats told apart, and nothing else looked for.
-    package static let usual = LineReading()
+    package static let usual: LineReading = {
+        var reading = LineReading()
+        reading.readsOtherTimes = false
+        return reading
+    }()
 }
 
 /// What a line says about where it came from: only where things stand, nothing copied.

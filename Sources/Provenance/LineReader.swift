@@ -36,9 +36,9 @@ package enum LineReader {
         facts.isRecommendation = line.contains("recommendation request")
         if facts.isRecommendation {
             leadingTime(line, into: &facts)
-        } else {
+        } else if reading.readsOtherTimes {
             columns(line, reading, into: &facts)
-            if facts.time == nil { facts.hasUnreadTime = looksDated(line) }
+            if facts.time == nil { leadingTime(line, into: &facts) }
         }
         return true
     }

@@ -117,6 +117,21 @@ struct LineTests {
     }
 
     @Test(
+        "where all lines are meant, those that tell of something else are of their own time too",
+        arguments: [
+            ("2025-03-04T18:21:03Z something else", Attribution.inferred),
+            ("2025-03-04 18:21:03 click", .inferred),
+            (#"{"event":"click","created_at":"2025-03-04T18:21:03Z"}"#, .unknown),
+            ("click at 2025-03-04T18:21:03Z", .unknown), ("event=click at=2025-03-04T18:21:03Z", .unknown),
+        ])
+    func readsTimesOfAll(line: String, attribution: Attribution) throws {
+        var settings = LineEnricher.Settings()
+        settings.match = .all
+        let (_, result) = Self.enrich(line, try Self.index(), settings: settings)
+        #expect(result.attribution == attribution)
+    }
+
+    @Test(
         "real lines of this kind are enriched, whatever their titles",
         arguments: [
             "2025-03-04T18:21:03,39157,recommendation request 17645-team05.isri.cmu.edu:8082, status 200, result: a+1999, b+2001,c & d+1988,it's+2000,amélie+2001, 42 ms",
