@@ -63,6 +63,8 @@ package final class LinePipeline {
         self.endsWhenDone = endsWhenDone
         self.tell = tell
         wake = try Wake()
+        // Whoever asks before the first turn is done is not told that nothing waits.
+        publish()
     }
 
     /// Any thread may call it: what is spooled stays for the next start.
@@ -331,9 +333,10 @@ package final class LinePipeline {
         if let at = sink.wakeAt { due = min(due, at) }
         if reportedProblem != nil { due = min(due, remindAt) }
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
-        // There is room for more of what is spooled.
+        // There is room for more of what is spooled, unless it cannot be read, or buried where nobody takes it.
         if intake.spool.unread > 0, intake.delivery.isEmpty {
-            due = min(due, Clock.monotonic() + (intake.spool.news.readProblem == nil ? Self.pause : Self.retry))
+            let isHindered = intake.spool.news.readProblem != nil || intake.deadLetters.problem != nil
+            due = min(due, Clock.monotonic() + (isHindered ? Self.retry : Self.pause))
         }
         if intake.delivery.hasWaiting { due = min(due, max(heldUntil, Clock.monotonic() + Self.retry / 10)) }
         // Room came free in this very turn.

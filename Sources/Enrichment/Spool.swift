@@ -38,6 +38,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     var writtenCount = 0
     /// Of the segment that it is written to.
     private var secret: UInt32 = 0
+    /// What that segment knows, by our numbers: its own.
     var localSources: [UInt32: UInt32] = [:]
     var localStamps: [UInt32: UInt32] = [:]
 

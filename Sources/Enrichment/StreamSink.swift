@@ -25,7 +25,17 @@ package final class StreamSink: RecordSink {
     private static let usualPause: Int64 = 1_000_000
     private static let longestPause: Int64 = 300_000_000
 
-    package init(_ number: Int32, _ name: String, _ definitions: Definitions, identity: String) {
+    private let clock: () -> Int64
+    /// Waits until the disk has what was written.
+    private let sync: (Int32, String) throws(SystemError) -> Void
+
+    package init(
+        _ number: Int32, _ name: String, _ definitions: Definitions, identity: String,
+        clock: @escaping () -> Int64 = Clock.monotonic,
+        sync: @escaping (Int32, String) throws(SystemError) -> Void = RawFile.sync
+    ) {
+        self.clock = clock
+        self.sync = sync
         self.identity = identity
         self.number = number
         self.name = name
@@ -37,7 +47,7 @@ package final class StreamSink: RecordSink {
     var blockedOn: Int32 { isPipe && !buffer.isEmpty ? number : -1 }
 
     func send(_ record: LineRecord, token: UInt) -> Sending {
-        guard buffer.count < Self.capacity, retryAt.map({ Clock.monotonic() >= $0 }) ?? true else { return .later }
+        guard buffer.count < Self.capacity, retryAt.map({ clock() >= $0 }) ?? true else { return .later }
         buffer.append(contentsOf: record.value)
         buffer.append(0x0A)
         tokens.append(token)
@@ -61,11 +71,11 @@ package final class StreamSink: RecordSink {
         // A line whose end is not written yet has not arrived, nor has any before it that went with it.
         guard buffer.isEmpty else { return false }
         if !isPipe {
-            do throws(SystemError) { try RawFile.sync(number, name) } catch {
+            do throws(SystemError) { try sync(number, name) } catch {
                 problem = error.description
                 // What is written again takes room each time.
+                retryAt = clock() + pause
                 pause = min(2 * pause, Self.longestPause)
-                retryAt = Clock.monotonic() + pause
                 // The kernel tells of it once, and the next sync would succeed without them: all of them are written again.
                 return true
             }

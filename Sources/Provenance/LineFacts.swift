@@ -90,20 +90,14 @@ package struct LineFacts: Sendable {
     package var duration: Int64 = 0
     /// How far from `time` it may have been: a date alone is a whole day, and two times that differ leave open which one counts.
     @usableFromInline var timeSlack: Int64 = 0
-    /// How much of it `time` does not say: a day, a minute, or nothing.
-    var timeUnit: Int64 = 0
-    /// What of it comes from times that lie apart.
-    var doubtedSlack: Int64 { timeSlack > timeUnit ? timeSlack : 0 }
-    /// Another time that names no zone.
+    /// Another time beside it that names no zone, where `time` does.
     package var localTime: Instant?
+    /// Where that stands which counts as its time where nothing else does; empty for nowhere.
+    var date: Range<UInt32> = 0..<0
+    /// How much of it `time` does not say.
+    var timeUnit = TimeUnit.moment
     /// Whether it has another time that could not be read.
     package var hasOtherTime = false
-    /// Takes what the other time is now that its zone is known.
-    package mutating func take(otherTime: Instant) {
-        if let time { timeSlack = max(timeSlack, abs(time.microseconds &- otherTime.microseconds)) }
-    }
-    /// What counts as its time where nothing else does.
-    var date: FieldSpan?
     /// Whether it names no moment, but a day, a minute, or two moments.
     package var hasLooseTime: Bool { timeSlack > 0 }
     /// How far around `time` what the line tells of may reach.
@@ -139,6 +133,54 @@ package struct LineFacts: Sendable {
     package var saysNothingElse: Bool { seen == 0 && !isRepeated && requestID == nil }
 
     package init(_ format: LineFormat) { self.format = format }
+
+    enum TimeUnit: UInt8 {
+        case moment, minute, day
+
+        var microseconds: Int64 {
+            switch self {
+            case .moment: 0
+            case .minute: 60_000_000
+            case .day: 86_400_000_000
+            }
+        }
+    }
+
+    /// Takes a time that was somewhere within `unit` from `new` on. The first one counts: others are those of whoever handed the line on; but
+    /// one that is more precise counts before, and one that names its zone. Where they lie apart, nothing between them is sure.
+    @inline(__always)
+    mutating func take(_ new: Instant, lacksZone: Bool, _ unit: TimeUnit) {
+        guard let first = time else {
+            (time, timeLacksZone, timeUnit, timeSlack) = (new, lacksZone, unit, unit.microseconds)
+            return
+        }
+        takeAnother(new, lacksZone: lacksZone, unit, beside: first)
+    }
+
+    private mutating func takeAnother(_ new: Instant, lacksZone: Bool, _ unit: TimeUnit, beside first: Instant) {
+        // What does not only come of how precise it is.
+        let doubted = timeSlack > timeUnit.microseconds ? timeSlack : 0
+        // Which zone a time is of that names none is known only later.
+        if lacksZone != timeLacksZone {
+            if localTime == nil { localTime = lacksZone ? new : first }
+            if lacksZone { return }
+            (time, timeLacksZone, timeUnit, timeSlack) = (new, false, unit, max(doubted, unit.microseconds))
+            return
+        }
+        let isBetter = unit.rawValue < timeUnit.rawValue
+        let (base, other, span) = isBetter ? (new, first, timeUnit) : (first, new, unit)
+        // How far it lies from the span that the other one names.
+        let after = base.microseconds &- other.microseconds
+        let apart = after < 0 ? 0 &- after : max(0, after &- span.microseconds)
+        time = base
+        timeSlack = max(isBetter ? max(doubted, unit.microseconds) : timeSlack, apart)
+        if isBetter { timeUnit = unit }
+    }
+
+    /// Takes what the other time is now that its zone is known.
+    package mutating func take(otherTime: Instant) {
+        if let time { timeSlack = max(timeSlack, abs(time.microseconds &- otherTime.microseconds)) }
+    }
 
     /// Forgets everything, for another line or another reading of this one.
     mutating func begin(_ format: LineFormat) { self = LineFacts(format) }

@@ -63,8 +63,7 @@ extension LineReader {
                 try syntax.skipValue(line, depth: 1)
                 let isNull = line.hasBytes("null", at: start)
                 facts.takeNoText(name, start..<syntax.offset, isNull: isNull, line)
-                if !isNull, isTimeName(line, name) { noteTime(line, start..<syntax.offset, into: &facts) }
-                if !isNull, isDateName(line, name) { facts.date = FieldSpan(start..<syntax.offset, .plain) }
+                if !isNull, let kind = timeName(line, name) { note(kind, line, start..<syntax.offset, into: &facts) }
                 if !isNull, line[start] != UInt8(ascii: "{"), line[start] != UInt8(ascii: "[") {
                     takeAsked(name, FieldSpan(start..<syntax.offset, .plain), line, reading, into: &facts)
                 }
@@ -162,16 +161,18 @@ extension LineReader {
         if facts.take(name, value, line) != nil { return }
         if name.count == 7, line.hasBytes("variant", at: name.lowerBound) {
             facts.variant = value
-        } else if isTimeName(line, name), !value.range.isEmpty {
-            noteTime(line, value.range, into: &facts)
-        } else if isDateName(line, name) {
-            facts.date = value
+        } else if let kind = timeName(line, name), !value.range.isEmpty {
+            note(kind, line, value.range, into: &facts)
         }
     }
 
-    /// Some shippers write when it was under this name; others write of the day that something is about.
-    private static func isDateName(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
-        name.count == 4 && (line.hasBytes("date", at: name.lowerBound) || line.hasBytes("Date", at: name.lowerBound))
+    private static func note(_ kind: TimeName, _ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
+        switch kind {
+        case .time: noteTime(line, range, into: &facts)
+        case .date:
+            facts.date =
+                UInt32(truncatingIfNeeded: range.lowerBound)..<UInt32(truncatingIfNeeded: range.upperBound)
+        }
     }
 
     private static func noteTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) {
@@ -182,29 +183,46 @@ extension LineReader {
 
     /// A line without a time is of now; but not where it may have one under a name that is not known here.
     private static func noteMissingTime(_ line: Span<UInt8>, into facts: inout LineFacts) {
-        if facts.time == nil, !facts.hasUnreadTime, let date = facts.date { noteTime(line, date.range, into: &facts) }
-        if facts.time == nil, !facts.hasUnreadTime { facts.hasUnreadTime = looksDated(line) }
+        guard facts.time == nil, !facts.hasUnreadTime else { return }
+        guard facts.date.isEmpty else {
+            return noteTime(line, Int(facts.date.lowerBound)..<Int(facts.date.upperBound), into: &facts)
+        }
+        facts.hasUnreadTime = looksDated(line)
     }
 
-    /// The names under which loggers write when it was, in letters of either case.
-    private static func isTimeName(_ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
-        func `is`(_ word: StaticString) -> Bool {
-            for index in 0..<word.utf8CodeUnitCount {
-                let byte = line[name.lowerBound + index]
-                guard (byte &- 0x41 < 26 ? byte | 0x20 : byte) == word.utf8Start[index] else { return false }
-            }
-            return true
+    private enum TimeName {
+        /// A logger's.
+        case time
+        /// Some shippers' too; others write of the day that something is about.
+        case date
+    }
+
+    /// What a name says of its value, in letters of either case. Length and first letter tell nearly all names apart.
+    @inline(__always)
+    private static func timeName(_ line: Span<UInt8>, _ name: Range<Int>) -> TimeName? {
+        guard name.count <= 10, !name.isEmpty else { return nil }
+        return switch (name.count, line[name.lowerBound] | 0x20) {
+        case (1, UInt8(ascii: "t")): .time
+        case (2, UInt8(ascii: "t")), (2, UInt8(ascii: "@") | 0x20):
+            line[name.lowerBound + 1] | 0x20 == (line[name.lowerBound] == UInt8(ascii: "@") ? 0x74 : 0x73) ? .time : nil
+        case (4, UInt8(ascii: "t")): `is`("time", line, name) ? .time : nil
+        case (4, UInt8(ascii: "d")): `is`("date", line, name) ? .date : nil
+        case (7, UInt8(ascii: "a")): `is`("asctime", line, name) ? .time : nil
+        case (8, UInt8(ascii: "d")): `is`("datetime", line, name) ? .time : nil
+        case (9, UInt8(ascii: "t")): `is`("timestamp", line, name) ? .time : nil
+        case (9, UInt8(ascii: "e")): `is`("eventtime", line, name) ? .time : nil
+        case (10, UInt8(ascii: "@") | 0x20): `is`("@timestamp", line, name) ? .time : nil
+        case (10, UInt8(ascii: "e")): `is`("event_time", line, name) ? .time : nil
+        default: nil
         }
-        return switch name.count {
-        case 1: `is`("t")
-        case 2: `is`("ts") || `is`("@t")
-        case 4: `is`("time")
-        case 7: `is`("asctime")
-        case 8: `is`("datetime")
-        case 9: `is`("timestamp") || `is`("eventtime")
-        case 10: `is`("@timestamp") || `is`("event_time")
-        default: false
+    }
+
+    private static func `is`(_ word: StaticString, _ line: Span<UInt8>, _ name: Range<Int>) -> Bool {
+        for index in 0..<word.utf8CodeUnitCount {
+            let byte = line[name.lowerBound + index]
+            guard (byte &- 0x41 < 26 ? byte | 0x20 : byte) == word.utf8Start[index] else { return false }
         }
+        return true
     }
 
     private static func takeAsked(

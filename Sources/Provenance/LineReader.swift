@@ -45,14 +45,21 @@ package enum LineReader {
 
     /// Reads time and user of another event of the same server: `<time>,<user>,GET /rate/…`.
     private static func columns(_ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts) {
-        guard reading.isKeyUser else { return }
+        guard reading.isKeyUser, let (first, second) = commas(line), takeTime(line, 0..<first, into: &facts) else {
+            return
+        }
+        facts.key = FieldSpan(word(line, first + 1..<second), .plain)
+    }
+
+    /// The ends of the first two columns, where servers write time and user; nil where there are none.
+    @inline(__always)
+    private static func commas(_ line: Span<UInt8>) -> (first: Int, second: Int)? {
         let firstLimit = min(line.count, 64)
         let first = line.first(UInt8(ascii: ","), in: 0..<firstLimit)
-        guard first < firstLimit, takeTime(line, 0..<first, into: &facts) else { return }
+        guard first < firstLimit else { return nil }
         let secondLimit = min(line.count, first + 512)
         let second = line.first(UInt8(ascii: ","), in: first + 1..<secondLimit)
-        guard second < secondLimit else { return }
-        facts.key = FieldSpan(word(line, first + 1..<second), .plain)
+        return second < secondLimit ? (first, second) : nil
     }
 
     /// Reads the time that a text begins with, alone or in brackets, as one word or as a date and a time.
@@ -127,42 +134,12 @@ package enum LineReader {
         if let time = Instant(line, in: range, withoutZone: .isUTC, lacksZone: &lacksZone) {
             // What has no seconds, or no time of day, says only in which minute or on which day it was.
             let isWhole = range.count > 16 && line[range.lowerBound + 16] == UInt8(ascii: ":")
-            let unit: Int64 = isWhole ? 0 : range.count <= 10 ? 86_400_000_000 : 60_000_000
-            take(time, lacksZone: lacksZone, unit: unit, into: &facts)
+            facts.take(time, lacksZone: lacksZone, isWhole ? .moment : range.count <= 10 ? .day : .minute)
             return true
         }
         guard let time = Instant(sinceEpoch: line, in: range) else { return false }
-        take(time, lacksZone: false, unit: 0, into: &facts)
+        facts.take(time, lacksZone: false, .moment)
         return true
-    }
-
-    /// Takes a time that was somewhere within `unit` from `time` on. The first one counts: others are those of whoever handed the line on; but
-    /// one that is more precise counts before, and one that names its zone. Where they lie apart, nothing between them is sure.
-    @inline(__always)
-    private static func take(_ time: Instant, lacksZone: Bool, unit: Int64, into facts: inout LineFacts) {
-        guard let first = facts.time else {
-            facts.time = time
-            facts.timeLacksZone = lacksZone
-            (facts.timeSlack, facts.timeUnit) = (unit, unit)
-            return
-        }
-        // Which zone a time is of that names none is known only later.
-        if lacksZone != facts.timeLacksZone {
-            if facts.localTime == nil { facts.localTime = lacksZone ? time : first }
-            if lacksZone { return }
-            facts.time = time
-            facts.timeLacksZone = false
-            (facts.timeSlack, facts.timeUnit) = (max(facts.doubtedSlack, unit), unit)
-            return
-        }
-        let isBetter = unit < facts.timeUnit
-        let (base, other, span) = isBetter ? (time, first, facts.timeUnit) : (first, time, unit)
-        // How far it lies from the span that the other one names.
-        let after = base.microseconds &- other.microseconds
-        let apart = after < 0 ? 0 &- after : max(0, after &- span)
-        facts.time = base
-        facts.timeSlack = max(isBetter ? max(facts.doubtedSlack, unit) : facts.timeSlack, apart)
-        facts.timeUnit = min(facts.timeUnit, unit)
     }
 
     /// Whether something that looks like a date or a time of day stands anywhere: in a line whose time was not found, that is perhaps the one.
@@ -245,12 +222,7 @@ package enum LineReader {
     private static func recommendation(
         _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
     ) -> Bool {
-        let firstLimit = min(line.count, 64)
-        let first = line.first(UInt8(ascii: ","), in: 0..<firstLimit)
-        guard first < firstLimit else { return false }
-        let secondLimit = min(line.count, first + 512)
-        let second = line.first(UInt8(ascii: ","), in: first + 1..<secondLimit)
-        guard second < secondLimit else { return false }
+        guard let (first, second) = commas(line) else { return false }
         var start = second + 1
         while start < line.count, line[start] == 0x20 { start += 1 }
         guard line.hasBytes("recommendation request", at: start) else { return false }

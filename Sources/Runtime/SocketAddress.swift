@@ -111,7 +111,7 @@ package struct SocketAddress: Sendable {
 
     /// Whether whoever listens on one listens on the other too, as far as names can be looked up here.
     package static func areSame(_ left: String, _ right: String) -> Bool {
-        if left == right { return true }
+        if left.utf8.elementsEqual(right.utf8) { return true }
         // Other names are looked up when they are needed: whoever answers for them may be slow.
         guard let (host, port) = try? split(left), let (otherHost, otherPort) = try? split(right), port == otherPort,
             [host, otherHost].allSatisfy({ $0 == "localhost" || $0.utf8.allSatisfy(isOfNumber) }),

@@ -16,8 +16,7 @@ extension ActivationLoader {
     /// moved on meanwhile: it is watched, as the others are.
     func recheck(_ index: Int, _ file: ManifestFile) throws(LoadFailure) -> Bool {
         guard rechecked.contains(index) else { return false }
-        let name = file.path.isEmpty ? file.manifest.version : file.path
-        let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: name, watchesItself: true)
+        let missing = try checkArtifacts(of: index, file, watchesItself: true)
         rechecked.remove(index)
         warn(of: file, missing: missing)
         return watches[index].hasMoved
@@ -25,7 +24,7 @@ extension ActivationLoader {
 
     /// Says what is active without being as it should.
     func warn(of file: ManifestFile, missing: [String]) {
-        let name = file.path.isEmpty ? file.manifest.version : file.path
+        let name = Self.name(of: file)
         if !file.manifest.isDigestVerified {
             log.write(
                 .warn, "manifest-unverified",
@@ -40,14 +39,27 @@ extension ActivationLoader {
         }
     }
 
+    /// Where nobody knows its file, it goes by its version.
+    private static func name(of file: ManifestFile) -> String {
+        file.path.isEmpty ? file.manifest.version : file.path
+    }
+
+    private func pointerFile(_ path: String) -> String {
+        Files.isDirectory(path, writable: false) ? Paths.join(path, ManifestFile.pointerName) : path
+    }
+
     /// The names of those that are not there, where that is allowed.
     func checkArtifacts(
-        of index: Int, _ manifest: Manifest, at path: String, called name: String, watchesItself: Bool = false
+        of index: Int, _ file: ManifestFile, watchesItself: Bool = false
     ) throws(LoadFailure) -> [String] {
         guard settings.artifacts != .off else { return [] }
         var missing: [String] = []
+        let name = Self.name(of: file)
+        // Where nobody knows its file, what it names is looked for as if it lay where the pointer is.
+        let path = file.path.isEmpty ? pointerFile(states[index].path) : file.path
         let (check, cache) = (ArtifactCheck(artifactsRoot: settings.artifactsRoot, manifestPath: path), cache)
-        let checked = watchingOthers(than: watchesItself ? -1 : index) {
+        let manifest = file.manifest
+        let checked = watchingOthers(than: watchesItself ? nil : index) {
             check.run(manifest, includingDataset: false, showsProgress: false, cache: cache)
         }
         for item in checked where !item.state.isOK {
@@ -65,7 +77,7 @@ extension ActivationLoader {
     /// Does what takes long on another thread. Meanwhile pointers of other variants may change: their model servers may have moved on, and
     /// are believed no more until it is their turn.
     private func watchingOthers<Outcome: Sendable>(
-        than index: Int, _ body: @escaping @Sendable () -> Outcome
+        than index: Int?, _ body: @escaping @Sendable () -> Outcome
     ) -> Outcome {
         let result = Result<Outcome>()
         guard let done = try? Wake(),

@@ -38,7 +38,7 @@ extension ActivationLoader {
 
     /// What has to be done while one pointer's manifest takes long: another one may name something else meanwhile. One that was only written
     /// anew, with what it named before, waits for its turn.
-    func lookAtOthers(than index: Int) {
+    func lookAtOthers(than index: Int?) {
         for other in watches.indices where other != index && states[other].isCurrent {
             let now = Clock.now()
             if watches[other].hasMoved, pointed(other) != states[other].pointed {

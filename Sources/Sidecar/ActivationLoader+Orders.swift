@@ -25,6 +25,39 @@ struct ActivationOrder: Sendable {
 
 /// Activations that the API asks for: promotion and rollback. The pointer is not followed until it names something else than it does now.
 extension ActivationLoader {
+    /// Has a manifest activated, and answers when that is done or refused. False when too many wait already. Any thread may ask.
+    func take(_ order: ActivationOrder) -> Bool {
+        let (isTaken, hasEnded) = orders.withLock { orders in
+            guard !orders.hasEnded, orders.activations.count < Self.orderLimit else { return (false, orders.hasEnded) }
+            orders.activations.append(order)
+            return (true, false)
+        }
+        if isTaken { wake.signal() }
+        if hasEnded { order.reply(Self.ending) }
+        return isTaken || hasEnded
+    }
+
+    private static let orderLimit = 8
+
+    /// How many wait to be carried out.
+    var waitingOrders: Int { orders.withLock { $0.activations.count } }
+
+    /// Whoever waits for an answer when it all ends gets one.
+    func refuseRest() {
+        let rest = orders.withLock { orders in
+            defer {
+                orders = Orders()
+                orders.hasEnded = true
+            }
+            return orders
+        }
+        for tell in rest.whenLooked { tell([]) }
+        for order in rest.activations { order.reply(Self.ending) }
+    }
+
+    private static let ending = ActivationOrder.Outcome.refused(
+        reason: "the sidecar is ending: nothing is activated any more", isOfLedger: true)
+
     func carryOut(_ order: ActivationOrder) {
         guard let index = states.firstIndex(where: { $0.variant.hasSameBytes(as: order.variant) }) else {
             return order.reply(.noSuchVariant(known: states.map(\.variant)))
@@ -33,17 +66,15 @@ extension ActivationLoader {
         if look(index) { load(index, cause: .pointer) }
         do throws(LoadFailure) {
             let state = states[index]
+            let file = try known(order.digest)
+            // As a pointer to it would be refused.
+            if settings.verify == .strict, !file.manifest.isDigestVerified { throw Self.unverified(file.manifest) }
             if state.manifest?.digest == order.digest {
                 let entry = try entry(of: state.variant, order.digest)
-                let file = try known(order.digest)
-                // What a pointer to it would be refused for.
-                if settings.verify == .strict, !file.manifest.isDigestVerified { throw Self.unverified(file.manifest) }
                 _ = try recheck(index, file)
                 confirm(index)
                 return order.reply(.confirmed(entry))
             }
-            let file = try known(order.digest)
-            if settings.verify == .strict, !file.manifest.isDigestVerified { throw Self.unverified(file.manifest) }
             let stamp = try makeStamp(file)
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             let wasCurrent = state.isCurrent
@@ -51,10 +82,7 @@ extension ActivationLoader {
             let recorded: Recorded
             let missing: [String]
             do throws(LoadFailure) {
-                // Where nobody knows its file, what it names is looked for as if it lay where the pointer is.
-                missing = try checkArtifacts(
-                    of: index, file.manifest, at: file.path.isEmpty ? pointerFile(state.path) : file.path,
-                    called: file.path.isEmpty ? file.manifest.version : file.path)
+                missing = try checkArtifacts(of: index, file)
                 guard let written = try record(index, file, cause: .api, actor: order.actor) else {
                     throw Self.movesOn
                 }
@@ -103,10 +131,6 @@ extension ActivationLoader {
     static func unconfirmed(_ pointed: Manifest, _ active: Manifest?) -> String {
         "the pointer names \(pointed.version.onOneLine), and \((active?.version ?? "nothing").onOneLine) was activated over it: the model server may have "
             + "followed either since; confirm it (POST /v1/activations), or make the pointer name it"
-    }
-
-    private func pointerFile(_ path: String) -> String {
-        Files.isDirectory(path, writable: false) ? Paths.join(path, ManifestFile.pointerName) : path
     }
 
     /// A manifest that the ledger has, as if it had been read from where it was seen.

@@ -60,18 +60,18 @@ final class ActivationLoader: @unchecked Sendable {
     let confirmed = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
     let isStopping = Atomic<Bool>(false)
-    private let orders = Mutex(Orders())
+    let orders = Mutex(Orders())
     /// Whether the first manifests are looked at: until then nothing is known, and nothing served.
     private let hasLoaded = Atomic<Bool>(false)
     var hasLooked: Bool { hasLoaded.load(ordering: .acquiring) }
     /// Those whose artifacts are to be looked at once more.
     var rechecked: Set<Int> = []
-    private let wake: Wake
+    let wake: Wake
     /// Readable once `run` has ended.
     let ended: Wake
 
     /// What other threads have asked for and the loader's own has not done yet.
-    private struct Orders {
+    struct Orders {
         var settings: SidecarSettings?
         var activations: [ActivationOrder] = []
         /// Who asked that the pointers be looked at; nil when nobody did.
@@ -197,22 +197,6 @@ final class ActivationLoader: @unchecked Sendable {
         wake.signal()
     }
 
-    /// Whoever waits for an answer when it all ends gets one.
-    func refuseRest() {
-        let rest = orders.withLock { orders in
-            defer {
-                orders = Orders()
-                orders.hasEnded = true
-            }
-            return orders
-        }
-        for tell in rest.whenLooked { tell([]) }
-        for order in rest.activations { order.reply(Self.ending) }
-    }
-
-    private static let ending = ActivationOrder.Outcome.refused(
-        reason: "the sidecar is ending: nothing is activated any more", isOfLedger: true)
-
     /// Has the pointers looked at, by these settings. Any thread may ask.
     func reload(_ settings: SidecarSettings, cause: Cause, by actor: String?, whenLooked: Reloader.WhenLooked?) {
         let isTaken = orders.withLock { orders in
@@ -229,20 +213,6 @@ final class ActivationLoader: @unchecked Sendable {
         }
         wake.signal()
     }
-
-    /// Has a manifest activated, and answers when that is done or refused. False when too many wait already. Any thread may ask.
-    func take(_ order: ActivationOrder) -> Bool {
-        let (isTaken, hasEnded) = orders.withLock { orders in
-            guard !orders.hasEnded, orders.activations.count < Self.orderLimit else { return (false, orders.hasEnded) }
-            orders.activations.append(order)
-            return (true, false)
-        }
-        if isTaken { wake.signal() }
-        if hasEnded { order.reply(Self.ending) }
-        return isTaken || hasEnded
-    }
-
-    private static let orderLimit = 8
 
     private func takeOrders() -> Orders {
         let orders = orders.withLock { orders in
@@ -294,7 +264,7 @@ final class ActivationLoader: @unchecked Sendable {
             let stamp = try makeStamp(file)
             // From here on it is known that the model server may have moved on; hashing artifacts may take its time.
             if state.manifest != nil { change(index) { $0.isCurrent = false } }
-            let missing = try checkArtifacts(of: index, file.manifest, at: file.path, called: file.path)
+            let missing = try checkArtifacts(of: index, file)
             // What is recorded is what the pointer names now, not what it named before the hashing.
             if attempt < Self.mostAttempts, watches[index].hasMoved {
                 return load(index, cause: cause, by: actor, attempt: attempt + 1)

@@ -33,8 +33,9 @@ extension Sidecar {
         init() throws(SystemError) { isDone = try Wake() }
     }
 
-    /// Looks at the pointers for the first time. Answers who asked for a reload meanwhile; nil when it was told to end.
-    borrowing func loadFirst() throws(SidecarError) -> [String?]? {
+    /// Looks at the pointers for the first time. Answers who asked for a reload meanwhile; nil when it was told to end. Where it ends here,
+    /// whoever waits for an order is told.
+    borrowing func loadFirst(orEnd end: () -> Void) throws(SidecarError) -> [String?]? {
         let look = try Self.system { () throws(SystemError) in try FirstLook() }
         let loader = loader
         _ = try Self.system { () throws(SystemError) in
@@ -55,11 +56,17 @@ extension Sidecar {
                 case .hangup(let sender): if hangups.isEmpty { hangups.append(sender) }
                 case .terminate:
                     log.write(.info, "stop", [("effect", .string("it had not begun to serve"))])
+                    loader.refuseRest()
+                    end()
                     return nil
                 }
             }
             guard let outcome = look.outcome.withLock({ $0 }) else { continue }
-            try outcome.get()
+            do throws(SidecarError) { try outcome.get() } catch {
+                loader.refuseRest()
+                end()
+                throw error
+            }
             return hangups
         }
     }

@@ -233,15 +233,13 @@ package struct Sidecar: ~Copyable {
         let server = try makeServer(routes, answers, probes: probes)
         // First: probes are answered however long hashing takes.
         let serving = try startAdmin(server, answers, probes)
-        guard let hangups = try loadFirst() else {
-            // Whoever waits for an order is told.
-            loader.refuseRest()
+        let end = { (serving: ThreadBox?) in
             answers.stop()
             probes.stop()
             server.stop()
             serving?.join()
-            return
         }
+        guard let hangups = try loadFirst(orEnd: { end(serving) }) else { return }
         fleet.board.publish(loader.table())
         loader.attach(fleet.board)
         let loader = loader
@@ -268,11 +266,8 @@ package struct Sidecar: ~Copyable {
         // Lines that were taken are delivered for as long as the drain lasts; what is left stays in the spool.
         lines?.pipeline.stop()
         delivering?.join()
-        answers.stop()
-        probes.stop()
-        server.stop()
         _ = consume loading
-        serving?.join()
+        end(serving)
         logEnd(isClean: isClean)
         // Until here nobody else may have it.
         withExtendedLifetime(instance) {}

@@ -163,6 +163,9 @@ extension StatusReport {
             "1 where the API has activated another manifest than the pointer names, which is not followed, else 0.")
         for state in states { page.add(state.overridden == nil ? 0 : 1, [("variant", state.variant)]) }
         page.begin(
+            "colophon_activation_orders_waiting", .gauge, "Activations that the API was asked for, and that wait.")
+        page.add(UInt64(loader.waitingOrders))
+        page.begin(
             "colophon_manifest_fields_left_out", .gauge,
             "Fields of the active manifest that are in no stamp, for they take more than 256 bytes.")
         for state in states {

@@ -199,6 +199,46 @@ struct FileTests {
         var hasTakenAll: Bool { source.files.allSatisfy { $0.unread == 0 } }
     }
 
+    /// One log and whoever follows it, for tests that tell a story: `pause` lets seconds pass, in which what is on its way arrives.
+    private final class Story {
+        static let log = "/logs/app.log"
+        let disk = SimulatedFiles(seed: 1)
+        private let scratch = Scratch()
+        private var chance = Chance(seed: 1)
+        private(set) var follower: Follower
+        /// What has arrived, as it was written.
+        private(set) var lines: [String] = []
+        /// What stands in the log.
+        var bytes: [UInt8] {
+            get { disk.names[Self.log]?.bytes ?? [] }
+            set { disk.names[Self.log]?.bytes = newValue }
+        }
+
+        init(_ text: String) throws {
+            disk.create(Self.log)
+            disk.append(text, to: Self.log)
+            follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
+        }
+
+        func pause(seconds: Int, arriving share: Int = 100) {
+            for _ in 0..<seconds {
+                follower.time.now += 1_000_000
+                follower.turn(arriving: share, &chance) { record, _ in
+                    let text = String(decoding: record.value, as: UTF8.self)
+                    lines.append(String(text.dropLast(text.hasSuffix(Self.added) ? Self.added.count : 0)))
+                }
+            }
+        }
+
+        private static let added = ", attribution=unknown"
+
+        /// The process is killed, and another one begins.
+        func restart() throws {
+            disk.closeAll()
+            follower = try Follower(disk, scratch.path("."), clock: follower.time.now)
+        }
+    }
+
     private static func run(seed: UInt64, _ modes: inout Set<LineIntake.FileMode>) throws -> [String] {
         let scratch = Scratch()
         let disk = SimulatedFiles(seed: seed)
@@ -302,226 +342,139 @@ struct FileTests {
 
     @Test("a line that was begun in a file that was rotated away stays one line, however long its writer pauses")
     func keepsBegunLines() throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        var lines: [String] = []
-        disk.create("/logs/app.log")
-        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        func pause(seconds: Int64) {
-            for _ in 0..<seconds {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: 100, &chance) { record, _ in
-                    lines.append(String(decoding: record.value, as: UTF8.self))
-                }
-            }
-        }
-        disk.append("one\ntwo, and", to: "/logs/app.log")
-        pause(seconds: 2)
-        disk.rename("/logs/app.log", to: "/logs/old.log")
-        disk.create("/logs/app.log")
-        pause(seconds: 60)
-        #expect(lines.map { $0.prefix(3) } == ["one"])
-        disk.append(" the rest\n", to: "/logs/old.log")
-        pause(seconds: 2)
-        #expect(lines.count == 2 && lines[1].hasPrefix("two, and the rest"))
+        let story = try Story("one\ntwo, and")
+        story.pause(seconds: 2)
+        story.disk.rename(Story.log, to: "/logs/old.log")
+        story.disk.create(Story.log)
+        story.pause(seconds: 60)
+        #expect(story.lines == ["one"])
+        story.disk.append(" the rest\n", to: "/logs/old.log")
+        story.pause(seconds: 2)
+        #expect(story.lines == ["one", "two, and the rest"])
         // What nobody can go on with, because no name leads to it, is over sooner.
-        disk.append("three", to: "/logs/old.log")
-        pause(seconds: 2)
-        disk.remove("/logs/old.log")
-        pause(seconds: 62)
-        #expect(lines.count == 3 && lines[2].hasPrefix("three"))
+        story.disk.append("three", to: "/logs/old.log")
+        story.pause(seconds: 2)
+        story.disk.remove("/logs/old.log")
+        story.pause(seconds: 62)
+        #expect(story.lines == ["one", "two, and the rest", "three"])
     }
 
     @Test(
         "a file that is moved to where nobody looks is read on, and one whose contents are gone has its lines in the spool"
     )
     func readsWhatWasMovedAway() throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        var lines: [String] = []
-        disk.create("/logs/app.log")
-        disk.append("one\n", to: "/logs/app.log")
-        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        func pause(seconds: Int64, arriving: Int = 100) {
-            for _ in 0..<seconds {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: arriving, &chance) { record, _ in
-                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
-                }
-            }
-        }
-        pause(seconds: 2)
+        let story = try Story("one\n")
+        story.pause(seconds: 2)
         // As logrotate's `olddir` does; the server has it open still.
-        disk.rename("/logs/app.log", to: "/old/app.log.1")
-        disk.create("/logs/app.log")
-        pause(seconds: 300)
-        disk.append("two\n", to: "/old/app.log.1")
-        pause(seconds: 2)
-        #expect(lines == ["one", "two"])
+        story.disk.rename(Story.log, to: "/old/app.log.1")
+        story.disk.create(Story.log)
+        story.pause(seconds: 300)
+        story.disk.append("two\n", to: "/old/app.log.1")
+        story.pause(seconds: 2)
+        #expect(story.lines == ["one", "two"])
         // What is at hand when it is cut off is of the old contents; what had been handed on is safe before they are forgotten.
-        disk.append("three\nfour\n", to: "/logs/app.log")
-        pause(seconds: 1, arriving: 0)
-        disk.names["/logs/app.log"]?.bytes.removeAll()
-        pause(seconds: 1, arriving: 0)
-        disk.closeAll()
-        let second = try Follower(disk, scratch.path("."), clock: follower.time.now)
-        for _ in 0..<3 {
-            second.time.now += 1_000_000
-            second.turn(arriving: 100, &chance) { record, _ in
-                lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
-            }
-        }
-        #expect(lines == ["one", "two", "three", "four"])
+        story.disk.append("three\nfour\n", to: Story.log)
+        story.pause(seconds: 1, arriving: 0)
+        story.bytes = []
+        story.pause(seconds: 1, arriving: 0)
+        try story.restart()
+        story.pause(seconds: 3)
+        #expect(story.lines == ["one", "two", "three", "four"])
     }
 
     @Test("a file that was done with is read on when it grows, under whatever name it has in its directory")
     func readsOnWhatGrows() throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        var lines: [String] = []
-        disk.create("/logs/app.log")
-        disk.append("one\n", to: "/logs/app.log")
-        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        func pause(seconds: Int64) {
-            for _ in 0..<seconds {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: 100, &chance) { record, _ in
-                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
-                }
-            }
-        }
-        pause(seconds: 2)
-        disk.rename("/logs/app.log", to: "/logs/old.log")
-        disk.create("/logs/app.log")
-        pause(seconds: 20)
-        #expect(follower.source.files.contains { $0.isFinished })
-        disk.append("two\n", to: "/logs/old.log")
-        pause(seconds: 3)
-        #expect(lines == ["one", "two"])
+        let story = try Story("one\n")
+        story.pause(seconds: 2)
+        story.disk.rename(Story.log, to: "/logs/old.log")
+        story.disk.create(Story.log)
+        story.pause(seconds: 20)
+        #expect(story.follower.source.files.contains { $0.isFinished })
+        story.disk.append("two\n", to: "/logs/old.log")
+        story.pause(seconds: 3)
+        #expect(story.lines == ["one", "two"])
     }
 
     @Test("zeros that a writer leaves who does not append are no line, however many", arguments: [600, 3_000_000])
     func passesHoles(count: Int) throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        var lines: [String] = []
-        disk.create("/logs/app.log")
-        disk.append("one\n", to: "/logs/app.log")
-        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        func pause() {
-            for _ in 0..<30 {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: 100, &chance) { record, _ in
-                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
-                }
-            }
-        }
-        pause()
+        let story = try Story("one\n")
+        story.pause(seconds: 30)
         // Cut off, and written to where it was before.
-        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: count) + Array("two\n".utf8)
-        pause()
+        story.bytes = Array(repeating: 0, count: count) + Array("two\n".utf8)
+        story.pause(seconds: 30)
         // It is cut off once more, and looks as it did before: but where the last line ended there are zeros now.
-        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: count + 50) + Array("again\n".utf8)
-        pause()
-        #expect(lines == ["one", "two", "again"] && follower.source.truncations == 2)
+        story.bytes = Array(repeating: 0, count: count + 50) + Array("again\n".utf8)
+        story.pause(seconds: 30)
+        #expect(story.lines == ["one", "two", "again"] && story.follower.source.truncations == 2)
         // A few of them are somebody's, and what nothing follows is not passed over.
-        disk.append(
-            String(repeating: "\0", count: 9) + "three\n" + String(repeating: "\0", count: 700), to: "/logs/app.log")
-        pause()
-        let end = (disk.names["/logs/app.log"]?.bytes.count ?? 0) - 700
-        disk.names["/logs/app.log"]?.bytes.replaceSubrange(end..<end + 5, with: Array("four\n".utf8))
-        pause()
-        #expect(lines == ["one", "two", "again", String(repeating: "\0", count: 9) + "three", "four"])
-        #expect(follower.source.figures.contains { $0.name == "hole_bytes" && $0.value == 2 * count + 50 })
+        let few = String(repeating: "\0", count: 9) + "three"
+        story.disk.append(few + "\n" + String(repeating: "\0", count: 700), to: Story.log)
+        story.pause(seconds: 30)
+        let end = story.bytes.count - 700
+        story.bytes.replaceSubrange(end..<end + 5, with: Array("four\n".utf8))
+        story.pause(seconds: 30)
+        #expect(story.lines == ["one", "two", "again", few, "four"])
+        #expect(story.follower.source.figures.contains { $0.name == "hole_bytes" && $0.value == 2 * count + 50 })
     }
 
     @Test(
         "room that a writer has made for itself is no line, however much, and what is written there is read",
         arguments: [300, 900, 100_000, 1 << 20], [false, true])
     func readsPreallocated(room: Int, isRestarted: Bool) throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        var lines: [String] = []
-        disk.create("/logs/app.log")
-        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: room)
-        var follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        func pause() {
-            for _ in 0..<10 {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: 100, &chance) { record, _ in
-                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
-                }
-            }
-        }
+        let story = try Story(String(repeating: "\0", count: room))
         var end = 0
         for number in 0..<6 {
-            pause()
+            story.pause(seconds: 10)
             // A line in two parts.
             for text in ["line ", "\(number)\n"] {
-                disk.names["/logs/app.log"]?.bytes.replaceSubrange(end..<end + text.utf8.count, with: Array(text.utf8))
+                story.bytes.replaceSubrange(end..<end + text.utf8.count, with: Array(text.utf8))
                 end += text.utf8.count
-                pause()
+                story.pause(seconds: 10)
             }
-            guard isRestarted else { continue }
-            disk.closeAll()
-            follower = try Follower(disk, scratch.path("."), clock: follower.time.now)
+            if isRestarted { try story.restart() }
         }
-        pause()
-        #expect(lines == (0..<6).map { "line \($0)" })
-        #expect(follower.source.truncations == 0)
+        story.pause(seconds: 10)
+        #expect(story.lines == (0..<6).map { "line \($0)" })
+        #expect(story.follower.source.truncations == 0)
     }
 
     @Test("a file that began with zeros is not taken for another one that has its place")
     func tellsHolesApart() throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        var lines: [String] = []
-        disk.create("/logs/app.log")
-        disk.names["/logs/app.log"]?.bytes = Array(repeating: 0, count: 3000) + Array("one\n".utf8)
-        for turn in 0..<2 {
-            let follower = try Follower(disk, scratch.path("."), clock: Int64(turn + 1) * 100_000_000)
-            for _ in 0..<10 {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: 100, &chance) { record, _ in
-                    lines.append(String(decoding: record.value.prefix { $0 != 0x2C }, as: UTF8.self))
-                }
-            }
-            disk.closeAll()
-            // Longer than it was, and a line ends where the other one had been read to.
-            let new = String(repeating: "x", count: 2999) + "\n" + "abc\ntwo\n"
-            if turn == 0 { disk.names["/logs/app.log"]?.bytes = Array(new.utf8) }
-        }
-        #expect(lines.first == "one" && lines.suffix(2) == ["abc", "two"], "\(lines.suffix(3))")
+        let story = try Story(String(repeating: "\0", count: 3000) + "one\n")
+        story.pause(seconds: 10)
+        // Longer than it was, and a line ends where the other one had been read to.
+        story.disk.closeAll()
+        story.bytes = Array((String(repeating: "x", count: 2999) + "\n" + "abc\ntwo\n").utf8)
+        try story.restart()
+        story.pause(seconds: 10)
+        #expect(story.lines.first == "one" && story.lines.suffix(2) == ["abc", "two"], "\(story.lines.suffix(3))")
     }
 
     @Test("a name that comes back to a file is its name again")
     func forgetsThatItWasAway() throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        disk.create("/logs/app.log")
-        disk.append("one\n", to: "/logs/app.log")
-        disk.create("/logs/app.other")
-        let follower = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        func pause() {
-            for _ in 0..<3 {
-                follower.time.now += 1_000_000
-                follower.turn(arriving: 100, &chance) { _, _ in }
-            }
-        }
-        pause()
-        disk.rename("/logs/app.log", to: "/old/app.log")
-        pause()
-        #expect(follower.source.files.contains { $0.isUnlinked })
-        disk.rename("/old/app.log", to: "/logs/app.log")
-        pause()
-        #expect(!follower.source.files.contains { $0.isUnlinked })
+        let story = try Story("one\n")
+        story.disk.create("/logs/app.other")
+        story.pause(seconds: 3)
+        story.disk.rename(Story.log, to: "/old/app.log")
+        story.pause(seconds: 3)
+        #expect(story.follower.source.files.contains { $0.isUnlinked })
+        story.disk.rename("/old/app.log", to: Story.log)
+        story.pause(seconds: 3)
+        #expect(!story.follower.source.files.contains { $0.isUnlinked })
+    }
+
+    @Test("a position that could not be written down is written as soon as it can, though nothing else is")
+    func writesPositionsAgain() throws {
+        let story = try Story("one\n")
+        story.pause(seconds: 2, arriving: 0)
+        story.follower.blockCheckpoints()
+        story.pause(seconds: 2)
+        #expect(story.lines == ["one"])
+        story.follower.unblockCheckpoints()
+        story.pause(seconds: 2)
+        try story.restart()
+        story.pause(seconds: 2)
+        #expect(story.lines == ["one"])
     }
 
     @Test("a checkpoint that says what none can say is set aside", arguments: ["-1", "1025", "9223372036854775807"])
@@ -548,27 +501,13 @@ struct FileTests {
 
     @Test("a kill while a line that is too long is being buried loses none of those before it")
     func survivesKillInLongLine() throws {
-        let scratch = Scratch()
-        let disk = SimulatedFiles(seed: 1)
-        var chance = Chance(seed: 1)
-        disk.create("/logs/app.log")
-        disk.append("n0 a\nn1 b\nn2 c\n" + String(repeating: "x", count: 5000), to: "/logs/app.log")
-        let first = try Follower(disk, scratch.path("."), clock: 10_000_000)
-        for _ in 0..<10 {
-            first.time.now += 1_000_000
-            first.turn(arriving: 0, &chance) { _, _ in }
-        }
-        disk.closeAll()
-        disk.append("x\nn3 d\n", to: "/logs/app.log")
-        var lines: [String] = []
-        let second = try Follower(disk, scratch.path("."), clock: first.time.now)
-        for _ in 0..<10 {
-            second.time.now += 1_000_000
-            second.turn(arriving: 100, &chance) { record, _ in
-                lines.append(String(decoding: record.value.prefix(4), as: UTF8.self))
-            }
-        }
-        #expect(lines == ["n0 a", "n1 b", "n2 c", "n3 d"])
+        let long = String(repeating: "x", count: 5000)
+        let story = try Story("n0 a\nn1 b\nn2 c\n" + long)
+        story.pause(seconds: 10, arriving: 0)
+        story.disk.append("x\nn3 d\n", to: Story.log)
+        try story.restart()
+        story.pause(seconds: 10)
+        #expect(story.lines == ["n0 a", "n1 b", "n2 c", "n3 d"])
     }
 
     @Test("nothing goes out of a file whose place cannot be written down")

@@ -243,26 +243,40 @@ def test_a_topic_that_is_deleted_keeps_nobody_from_ending(kafka):
 
 
 def test_a_topic_that_is_created_anew_and_shorter_is_read_from_its_beginning(kafka):
-    source, target = kafka.create(partitions=1), kafka.create(partitions=1)
-    publish(kafka, source, range(500))
-    with Place() as at:
-        process = at.enrich(*flags(kafka, source, target, "--kafka-properties", "topic.metadata.refresh.interval.ms=60000"))
-        kafka.read(target, 500)
-        admin = AdminClient(kafka.settings())
-        for future in admin.delete_topics([source]).values():
-            future.result(PATIENCE)
+    """While it is read, and while nobody reads it."""
+    for is_read in (True, False):
+        source, target = kafka.create(partitions=1), kafka.create(partitions=1)
+        publish(kafka, source, range(500))
+        with Place() as at:
+            arguments = flags(kafka, source, target, "--kafka-properties", "topic.metadata.refresh.interval.ms=60000")
+            process = at.enrich(*arguments)
+            kafka.read(target, 500)
+            wait_until(lambda: committed(kafka, source) == 500, "the group to stand at the end")
+            if not is_read:
+                process.terminate()
+                process.communicate(timeout=PATIENCE)
+            create_anew(kafka, source)
+            publish(kafka, source, range(500, 800))
+            if not is_read:
+                process = at.enrich(*arguments)
+            assert sorted(number_of(record) for record in kafka.read(target, 800)) == list(range(800))
+            process.terminate()
+            _, err = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, err
+            # With the topic the broker forgets how far its groups were: whoever starts then is new to it.
+            assert ("topic-began-anew" in err) == is_read, err
 
-        def created():
-            with contextlib.suppress(KafkaException):
-                admin.create_topics([NewTopic(source, 1, 1)])[source].result(PATIENCE)
-                return True
-        wait_until(created, "the topic again")
-        publish(kafka, source, range(500, 800))
-        assert sorted(number_of(record) for record in kafka.read(target, 800)) == list(range(800))
-        assert "topic-began-anew" in wait_for(process, "topic-began-anew")
-        process.terminate()
-        _, err = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, err
+
+def create_anew(kafka, topic):
+    admin = AdminClient(kafka.settings())
+    for future in admin.delete_topics([topic]).values():
+        future.result(PATIENCE)
+
+    def created():
+        with contextlib.suppress(KafkaException):
+            admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(PATIENCE)
+            return True
+    wait_until(created, "the topic again")
 
 
 def test_a_record_that_is_too_large_around_its_line_is_dead(kafka):

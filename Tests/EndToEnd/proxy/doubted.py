@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -240,6 +241,49 @@ def test_what_went_there_and_back_while_others_were_hashed_leaves_nothing_unsure
             wait_until(lambda: of("a")["model_version"] == "a2" and of("a")["current"] and of("b")["current"], "everything to be sure again")
             assert of("b")["model_version"] == "b1", of("b")
             assert any(row[0] == "a" and row[1] <= hashing <= row[2] for row in doubts(colophon)), doubts(colophon)
+
+
+def test_looking_at_artifacts_again_puts_nothing_in_doubt_but_what_moves_meanwhile():
+    """However long the hashing takes: the pointer is watched."""
+    with Upstream(ok) as upstream, directory() as at:
+        with open(at / "big", "wb") as out:
+            out.truncate(3 << 30)
+        digest = subprocess.run(["sha256sum", str(at / "big")], capture_output=True, text=True, check=True).stdout.split()[0]
+        m1 = manifest("m1", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": 3 << 30}})
+        place(at / "model_manifest.json", m1)
+
+        def configure(artifacts):
+            place(at / "colophon.yaml", f"artifacts: {artifacts}\npoll: 100ms\nattribution: {{settle: none}}\n")
+        configure("off")
+        with Colophon(upstream.address, "--config", str(at / "colophon.yaml"), version=None, directory=str(at)) as colophon:
+            def reloaded():
+                request = urllib.request.Request(
+                    f"http://{colophon.admin}/v1/reload", data=b"{}", headers={"Content-Type": "application/json"})
+                return json.load(urllib.request.urlopen(request, timeout=PATIENCE))
+            configure("required")
+            began = time.monotonic()
+            assert reloaded()["changed"] == ["artifacts"]
+            assert time.monotonic() - began > 0.3, "it was hashed too fast for this test"
+            colophon.get().assert_stamped("m1")
+            assert not doubts(colophon), doubts(colophon)
+            # The file is hashed anew, and while it is the pointer moves on.
+            os.utime(at / "big")
+            configure("off")
+            reloaded()
+            configure("required")
+            asking = threading.Thread(target=reloaded)
+            asking.start()
+            tasks = Path(f"/proc/{colophon.process.pid}/task")
+            wait_until(lambda: any((task / "comm").read_text() == "hashing\n" for task in tasks.iterdir()), "it to hash")
+            place(at / "model_manifest.json", manifest("m2"))
+
+            def live():
+                return colophon.ask("/v1/status")[1]["variants"][0]
+            wait_until(lambda: not live()["current"], "that to be seen")
+            assert asking.is_alive() and live()["model_version"] == "m1", "it was hashed too fast for this test"
+            asking.join()
+            wait_until(lambda: live()["model_version"] == "m2" and live()["current"], "m2")
+            colophon.get().assert_stamped("m2")
 
 
 def test_what_was_doubted_settles_before_it_is_believed():

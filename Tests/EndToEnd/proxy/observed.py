@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -163,6 +164,38 @@ def test_what_is_in_flight_and_what_the_model_takes_is_told():
         assert before == 0 and page["colophon_upstream_seconds_count", (("variant", "default"),)] == 1
         # The model took long, and the proxy did not.
         assert page["colophon_upstream_seconds_sum", (("variant", "default"),)] > page["colophon_overhead_seconds_sum", ()]
+
+
+def test_a_client_that_uploads_slowly_is_not_the_models_time():
+    with Upstream(ok) as upstream, Colophon(upstream.address) as colophon, colophon.connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: m\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhalf ")
+        wait_until(lambda: upstream.heads, "the model to have the beginning")
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 2, "the client to go on")
+        connection.sendall(b"whole")
+        paused = time.monotonic() - began
+        while connection.recv(1 << 16):
+            pass
+        wait_until(lambda: value(colophon, "colophon_upstream_seconds_count", variant="default") == 1, "its end")
+        assert value(colophon, "colophon_upstream_seconds_sum", variant="default") < paused
+
+
+def test_without_a_manifest_that_is_needed_none_is_missed():
+    with Upstream(ok) as upstream:
+        for args, is_missed in [(("--manifest-optional",), False), ((), True)]:
+            with Colophon(upstream.address, *args, version=None if args else "m1") as colophon:
+                if is_missed:
+                    place(colophon.pointer, "rubbish")
+                    wait_until(lambda: value(colophon, "colophon_manifest_current", variant="default") == 0, "it to be missed")
+                else:
+                    assert "\ncolophon_manifest_current{" not in scrape(colophon)
+
+
+def test_a_path_that_is_too_long_for_a_line_is_counted():
+    with Upstream(ok) as upstream, everything(upstream.address) as colophon:
+        assert colophon.get("/recommend/" + "7" * 1100).status == 200
+        assert value(colophon, "colophon_lines_lost_total", reason="path_too_long") == 1
+        assert value(colophon, "colophon_exchange_lines_total") == 0
 
 
 def test_lag_is_told_in_lines_bytes_and_seconds():

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
@@ -77,6 +78,9 @@ def test_records_survive_a_kill_and_are_gone_on_with():
             with Colophon(upstream.address, "--exchanges-bytes", "32MiB", directory=colophon.path) as again:
                 again.get("/", "X-Request-Id: later\r\n")
                 kept(again, 501)
+                # Of those this process has written one.
+                page = urllib.request.urlopen(f"http://{again.admin}/metrics", timeout=PATIENCE).read().decode()
+                assert 'colophon_exchange_records_total{result="kept"} 1\n' in page, page
                 assert trace(again, "later")["manifest_sha256"] == digest
                 assert trace(again, "killed-7")["manifest_sha256"] == digest
 
