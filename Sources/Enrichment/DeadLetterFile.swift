@@ -19,13 +19,19 @@ package final class DeadLetterFile {
 
     private let remembered: Int
 
+    package typealias Writer = (Int32, Int, UnsafeRawBufferPointer, String) throws(SystemError) -> Void
+    private let writer: Writer
+
     private struct Mark: Hashable {
         let high: UInt64
         let low: UInt64
     }
 
     /// Appends to `path`, up to `limit` bytes in all, and remembers at least the last `remembered` of them.
-    package init(_ path: String, limit: Int, remembered: Int = 8192) throws(SystemError) {
+    package init(
+        _ path: String, limit: Int, remembered: Int = 8192, writer: @escaping Writer = RawFile.write
+    ) throws(SystemError) {
+        self.writer = writer
         self.path = path
         self.limit = limit
         self.remembered = remembered
@@ -48,11 +54,21 @@ package final class DeadLetterFile {
 
     private func write(_ bytes: [UInt8]) throws(SystemError) {
         var failure: SystemError?
-        let (offset, path, file) = (size, path, file)
         bytes.withUnsafeBytes { raw in
-            do throws(SystemError) { try RawFile.write(file, at: offset, raw, path) } catch { failure = error }
+            do throws(SystemError) { try writer(file, size, raw, path) } catch { failure = error }
         }
         if let failure { throw failure }
+    }
+
+    /// All of it, on the disk, or nothing: what a full disk took of it is no line.
+    private func put(_ bytes: [UInt8]) throws(SystemError) {
+        do throws(SystemError) {
+            try write(bytes)
+            try RawFile.sync(file, path)
+        } catch {
+            try? RawFile.truncate(file, to: size, path)
+            throw error
+        }
     }
 
     /// Whether a line of `count` bytes can be put there, however much of it must be escaped.
@@ -65,20 +81,26 @@ package final class DeadLetterFile {
         "the dead letters \(path.onOneLine) are near their limit of \(limit) bytes, and nothing more is taken in that could end there: look at them, move them away, or raise dead_letters.bytes"
     }
 
-    /// Somebody may have made room: by moving the file away, or by emptying it.
+    /// Somebody may have made room.
     func lookAgain() {
         guard problem != nil else { return }
         do throws(SystemError) {
-            let there = try FileStatus.of(path)
-            let own = try RawFile.status(of: file, path)
-            if there?.identity != own.identity {
-                let new = try RawFile.open(path, .createIfMissing)
-                RawFile.close(file)
-                file = new
-            }
-            size = try RawFile.size(of: file, path)
+            try find()
             if size < limit / 2 { problem = nil }
         } catch { problem = error.description }
+    }
+
+    /// Goes by what is there now: it may have been moved away, or emptied.
+    private func find() throws(SystemError) {
+        let there = try FileStatus.of(path)
+        let own = try RawFile.status(of: file, path)
+        if there?.identity != own.identity {
+            let new = try RawFile.open(path, .createIfMissing)
+            RawFile.close(file)
+            file = new
+        }
+        size = try RawFile.size(of: file, path)
+        try endTornLine()
     }
 
     deinit { RawFile.close(file) }
@@ -103,13 +125,13 @@ package final class DeadLetterFile {
             object.append("line_hex", .string(Self.hex(line)))
         }
         let bytes = JSONWriter.compact.bytes(.object(object)) + [0x0A]
-        guard size + bytes.count <= limit else {
-            problem = fullness
-            return false
-        }
         do throws(SystemError) {
-            try write(bytes)
-            try RawFile.sync(file, path)
+            try find()
+            guard size + bytes.count <= limit else {
+                problem = fullness
+                return false
+            }
+            try put(bytes)
         } catch {
             problem = error.description
             return false

@@ -47,7 +47,7 @@ package final class ExchangeLines: LineSource {
         isBusy = false
         let moment = Clock.monotonic()
         for index in rings.indices { heads[index] = head(index) }
-        if heads.contains(where: { $0 != nil }) { intake.refresh() }
+        if heads.contains(where: { $0 != nil }) { intake.refresh(saysItself: true) }
         while let index = earliest(notAfter: moment), let head = heads[index] {
             isBusy = true
             guard intake.hasRoomInSpool(head.length, lines: 1, neverWaits: true) else { break }

@@ -69,7 +69,8 @@ package final class LineAttributor {
     let settings: Settings
     /// The proxy's own record of an exchange, by its request id.
     let records: (any ExchangeRecords)?
-    private let doubts: () -> Doubts
+    /// With true, it looks at the pointers themselves.
+    private let doubts: (Bool) -> Doubts
     private var doubtsNow = Doubts()
     /// When it was last refreshed: the time of lines that have none.
     private var now = Instant(microseconds: 0)
@@ -114,7 +115,7 @@ package final class LineAttributor {
 
     package init(
         _ index: any ManifestIndex, _ settings: Settings = Settings(), records: (any ExchangeRecords)? = nil,
-        doubts: @escaping () -> Doubts = { Doubts() }
+        doubts: @escaping (Bool) -> Doubts = { _ in Doubts() }
     ) {
         self.doubts = doubts
         self.index = index
@@ -124,10 +125,11 @@ package final class LineAttributor {
 
     deinit { latestName.deallocate() }
 
-    /// Forgets what was remembered if the index changed since: called between pieces of a long input.
-    package func refresh() {
+    /// Forgets what was remembered if the index changed since: called between pieces of a long input. For lines that say themselves which
+    /// manifest they came from, nobody looks at the pointers.
+    package func refresh(saysItself: Bool = false) {
         now = Clock.now()
-        let doubts = doubts()
+        let doubts = doubts(!saysItself)
         if doubts != doubtsNow {
             doubtsNow = doubts
             latest = Latest()

@@ -93,7 +93,7 @@ package struct LineEnricher: ~Copyable {
     package func leavesOut(_ result: Result) -> Bool { drops && result.kind == .unmatched }
 
     /// Between pieces of a long input: what was remembered may be out of date.
-    package func refresh() { attributor.refresh() }
+    package func refresh(saysItself: Bool = false) { attributor.refresh(saysItself: saysItself) }
 
     /// Why the ledger could not be asked, if it ever could not.
     package var problem: String? { attributor.problem }

@@ -77,9 +77,9 @@ package final class LineIntake {
     }
 
     /// Called between reading and enriching: what became live before a line was written is then known.
-    func refresh() {
+    func refresh(saysItself: Bool = false) {
         now = Clock.now()
-        enricher.refresh()
+        enricher.refresh(saysItself: saysItself)
     }
 
     /// A record may have waited until its own time is none any more that brokers take, or keep: then its time is that of now.
@@ -303,7 +303,6 @@ package final class LineIntake {
     func bury(
         _ piece: Span<UInt8>, source: UInt32, position: Int64, piece number: Int, isLast: Bool, reason: String? = nil
     ) -> Bool {
-        deadLetters.lookAgain()
         let origin = "\(identity)/\(String(decoding: definitions.sourceName(source), as: UTF8.self)):\(position)"
         let isPut = piece.withUnsafeBytes { bytes in
             deadLetters.append(bytes, origin: origin, reason: reason ?? tooLong, piece: (number, isLast))

@@ -32,6 +32,9 @@ extension ActivationLoader {
         return hasChanged
     }
 
+    /// What the pointer looks like now has been looked into.
+    func publishWatch(_ index: Int) { shared.withLock { $0[index].watch = watches[index] } }
+
     private func noteSetBack(_ index: Int, _ now: Instant) {
         if now < lookedAt[index] { shared.withLock { $0[index].noteSetBack(from: lookedAt[index], to: now) } }
     }
@@ -41,9 +44,15 @@ extension ActivationLoader {
     func lookAtOthers(than index: Int?) {
         for other in watches.indices where other != index && states[other].isCurrent {
             let now = Clock.now()
-            if watches[other].hasMoved, pointed(other) != states[other].pointed {
-                change(other) { $0.isCurrent = false }
-                continue
+            if watches[other].hasMoved {
+                // Its turn comes, whatever it names.
+                var seen = watches[other]
+                seen.remember()
+                guard pointed(other) == states[other].pointed else {
+                    change(other) { $0.isCurrent = false }
+                    continue
+                }
+                shared.withLock { $0[other].watch = seen }
             }
             noteSetBack(other, now)
             lookedAt[other] = now

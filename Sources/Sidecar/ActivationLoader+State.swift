@@ -22,6 +22,8 @@ extension ActivationLoader {
         var hadPointer = false
         /// What it named when it was last looked at; nil before.
         var pointed: Pointed?
+        /// The same, as it looked then: whoever reads lines sees by it that the pointer has changed, before that was looked into.
+        var watch: PointerWatch?
         /// Whether the ledger is the problem.
         var isNotRecorded = false
         /// Which activation of this process it was.

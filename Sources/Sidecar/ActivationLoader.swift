@@ -248,12 +248,16 @@ final class ActivationLoader: @unchecked Sendable {
         let state = states[index]
         let time = Clock.now()
         watches[index].remember()
-        defer { if states[index].isCurrent { lookedAt[index] = max(lookedAt[index], time) } }
+        defer {
+            publishWatch(index)
+            if states[index].isCurrent { lookedAt[index] = max(lookedAt[index], time) }
+        }
         do throws(LoadFailure) {
             guard let file = try follow(index) else { return }
             if state.manifest == nil, try keepsOverride(index, file) { return }
             change(index) { $0.overridden = nil }
             if file.manifest.digest == state.manifest?.digest {
+                publishWatch(index)
                 // By other rules than when it was activated.
                 if try recheck(index, file), attempt < Self.mostAttempts {
                     return load(index, cause: cause, by: actor, attempt: attempt + 1)

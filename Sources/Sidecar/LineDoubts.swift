@@ -16,6 +16,8 @@ final class LineDoubts {
     private struct Seen {
         var serial: UInt64 = 0
         var wasSettling = false
+        /// When the pointer was last seen to lead where the loader saw it lead.
+        var unmovedAt: Instant?
     }
 
     /// Lines that come after so many activations more are judged by the setting alone.
@@ -28,15 +30,21 @@ final class LineDoubts {
         seen = loader.states.map { _ in Seen() }
     }
 
-    func now() -> Doubts {
+    /// With `looking`, pointers that have changed are not waited for until somebody has read them.
+    func now(looking: Bool) -> Doubts {
         var doubts = Doubts(settle: loader.settlePolicy.longest)
         for (index, state) in loader.states.enumerated() {
             if !state.isCurrent {
                 // Before anything was looked at, nothing is sure.
-                let since = state.doubt?.since ?? Instant(microseconds: .min)
-                doubts.moved.append(
-                    Doubts.Moved(
-                        variant: state.variant, DoubtedTime(from: since, until: nil, reason: state.problem ?? "")))
+                doubt(state, since: state.doubt?.since ?? Instant(microseconds: .min), state.problem ?? "", &doubts)
+            } else if looking, let watch = state.watch {
+                let now = Clock.now()
+                if watch.hasMoved {
+                    let since = seen[index].unmovedAt ?? state.activeSince ?? now
+                    doubt(state, since: min(since, now), "the pointer has changed, and was not read yet", &doubts)
+                } else {
+                    seen[index].unmovedAt = now
+                }
             }
             // Lines of then may come late.
             for doubt in state.unwrittenDoubts {
@@ -51,6 +59,11 @@ final class LineDoubts {
         }
         doubts.settled = settled
         return doubts
+    }
+
+    private func doubt(_ state: ActivationLoader.State, since: Instant, _ reason: String, _ doubts: inout Doubts) {
+        doubts.moved.append(
+            Doubts.Moved(variant: state.variant, DoubtedTime(from: since, until: nil, reason: reason)))
     }
 
     /// Remembers when the server of an activation was first seen to have gone over. Where that had happened before anybody looked, the setting

@@ -48,7 +48,7 @@ package final class LineService: @unchecked Sendable {
     package init(
         _ settings: LineSettings, to destination: LineSettings.Destination, index: any ManifestIndex,
         instance: Instance, endsWhenDone: Bool, endsAtEnd: Bool = false,
-        records: (any ExchangeRecords)? = nil, doubts: @escaping () -> Doubts,
+        records: (any ExchangeRecords)? = nil, doubts: @escaping (Bool) -> Doubts,
         tell: @escaping (LineNews) -> Void,
         sources: (Instance, LineSettings) throws(SidecarError) -> [any LineSource]
     ) throws(SidecarError) {

@@ -4,7 +4,7 @@ import Runtime
 
 /// Sees whether what a pointer leads to has changed, by looking: a file, a link, the directory of a training run, or a projected
 /// volume whose `..data` link is swapped.
-struct PointerWatch {
+struct PointerWatch: Sendable {
     private let path: String
     private var seen: [FileStatus.Modification?] = []
     /// The file that was read last: what is written into it in place changes no directory.

@@ -164,7 +164,7 @@ package struct Sidecar: ~Copyable {
         return try LineService(
             lines, to: lines.destination(otherwise: .off), index: LedgerIndex(ledger), instance: instance,
             endsWhenDone: false, records: records,
-            doubts: { doubts.now() }, tell: { log.write($0) },
+            doubts: { doubts.now(looking: $0) }, tell: { log.write($0) },
             sources: { instance, settings throws(SidecarError) in
                 var sources = try LineService.unixSources(settings)
                 if let exchanges { sources.append(exchanges) }

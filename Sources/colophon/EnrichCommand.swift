@@ -136,7 +136,7 @@ extension Command {
         let doubts = doubts(settings)
         let settings = settings.lines
         let enricher = LineEnricher(
-            settings.enriching, LineAttributor(index, settings.attributing, doubts: { doubts }))
+            settings.enriching, LineAttributor(index, settings.attributing, doubts: { _ in doubts }))
         var run = LineFilter(
             enricher, from: Pipes.standardInput, to: output, named: name, lineLimit: settings.intake.lineLimit)
         let size = try? RawFile.status(of: Pipes.standardInput, "standard input")
@@ -183,7 +183,7 @@ extension Command {
             let service = try LineService(
                 settings.lines, to: destination, index: index,
                 instance: try LineService.openInstance(directory, name), endsWhenDone: true, endsAtEnd: once,
-                doubts: { [doubts = doubts(settings)] in doubts }, tell: tell,
+                doubts: { [doubts = doubts(settings)] _ in doubts }, tell: tell,
                 sources: { instance, settings throws(SidecarError) in
                     var sources = try LineService.unixSources(settings)
                     if !settings.files.isEmpty {

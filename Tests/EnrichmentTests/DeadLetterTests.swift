@@ -1,3 +1,4 @@
+import Glibc
 import Provenance
 import Runtime
 import TestSupport
@@ -74,6 +75,53 @@ struct DeadLetterTests {
         letters.lookAgain()
         #expect(letters.problem == nil)
         #expect(append("second", "i/a:2", to: letters))
+        #expect(try origins(path) == ["i/a:2"])
+    }
+
+    @Test("What a full disk took of a line is taken away again, and what a crash left of one is a line of its own")
+    func torn() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        _ = scratch.write("dead-letters.jsonl", "{\"half")
+        var isFull = false
+        let letters = try DeadLetterFile(
+            path, limit: 1 << 20,
+            writer: { (file, offset, bytes, path) throws(SystemError) in
+                guard isFull else { return try RawFile.write(file, at: offset, bytes, path) }
+                try RawFile.write(file, at: offset, UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count / 2)]), path)
+                throw SystemError("write", path, code: ENOSPC)
+            })
+        #expect(append("first", "i/a:0", to: letters))
+        let before = try #require(scratch.read("dead-letters.jsonl"))
+        #expect(before.hasPrefix("{\"half\n{") && before.hasSuffix("}\n"))
+        isFull = true
+        for _ in 0..<2 {
+            #expect(!append("second", "i/a:1", to: letters))
+            #expect(letters.problem?.contains("no space left") ?? false)
+            letters.lookAgain()
+            #expect(scratch.read("dead-letters.jsonl") == before)
+        }
+        isFull = false
+        #expect(append("second", "i/a:1", to: letters))
+        _ = scratch.write(
+            "dead-letters.jsonl", String(scratch.read("dead-letters.jsonl")?.dropFirst("{\"half\n".count) ?? ""))
+        #expect(append("third", "i/a:2", to: letters))
+        #expect(try origins(path) == ["i/a:0", "i/a:1", "i/a:2"])
+    }
+
+    @Test("Somebody may move the file away or empty it at any time")
+    func emptied() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        let letters = try DeadLetterFile(path, limit: 1 << 20)
+        #expect(append("first", "i/a:0", to: letters))
+        try RawFile.rename(path, to: path + ".1")
+        #expect(append("second", "i/a:1", to: letters))
+        #expect(try origins(path) == ["i/a:1"])
+        let other = try RawFile.open(path, .createIfMissing)
+        try RawFile.truncate(other, to: 0, path)
+        RawFile.close(other)
+        #expect(append("third", "i/a:2", to: letters))
         #expect(try origins(path) == ["i/a:2"])
     }
 }

@@ -17,7 +17,7 @@ struct DoubtTests {
     private static func instant(_ text: String) -> Instant { Instant(text) ?? Instant(microseconds: 0) }
 
     private static func attribution(_ line: String, _ index: KnownManifests, _ doubts: Doubts) -> Attribution {
-        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index, doubts: { doubts }))
+        var enricher = LineEnricher(LineEnricher.Settings(), LineAttributor.kept(index, doubts: { _ in doubts }))
         enricher.refresh()
         return enricher.enrich(Array(line.utf8).span).attribution
     }
@@ -197,7 +197,7 @@ struct DoubtTests {
         }
         index.doubtedFrom = Self.instant("2025-03-04T11:45:00Z")
         var doubts = Doubts(settle: 30_000_000)
-        let one = LineAttributor(index, doubts: { doubts })
+        let one = LineAttributor(index, doubts: { _ in doubts })
         var remembering = LineEnricher(LineEnricher.Settings(), one)
         remembering.refresh()
         for round in 0..<20_000 {
@@ -234,7 +234,7 @@ struct DoubtTests {
                 variant: ["als", "pop", "nobody"][chance.draw(chance.percent(80) ? 2 : 3)],
                 milliseconds: chance.draw(90_000))
             let bytes = Array(text.utf8)
-            let attributor = LineAttributor(index, doubts: { doubts })
+            let attributor = LineAttributor(index, doubts: { _ in doubts })
             var fresh = LineEnricher(LineEnricher.Settings(), attributor)
             fresh.refresh()
             let expected = fresh.enrich(bytes.span)

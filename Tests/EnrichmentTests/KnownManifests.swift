@@ -93,7 +93,7 @@ extension LineAttributor {
     /// What is made of a line refers to what the attributor keeps until the next one. Here it is looked at later, so each is kept for ever.
     static func kept(
         _ index: any ManifestIndex, _ settings: Settings = Settings(), records: (any ExchangeRecords)? = nil,
-        doubts: @escaping () -> Doubts = { Doubts() }
+        doubts: @escaping (Bool) -> Doubts = { _ in Doubts() }
     ) -> LineAttributor {
         let attributor = LineAttributor(index, settings, records: records, doubts: doubts)
         _ = Unmanaged.passRetained(attributor)

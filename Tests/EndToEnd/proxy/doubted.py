@@ -243,6 +243,48 @@ def test_what_went_there_and_back_while_others_were_hashed_leaves_nothing_unsure
             assert any(row[0] == "a" and row[1] <= hashing <= row[2] for row in doubts(colophon)), doubts(colophon)
 
 
+def test_a_pointer_that_changes_while_nobody_reads_it_is_seen_by_whoever_reads_lines():
+    """However late the change is looked into: what is written then claims nothing of before."""
+    with Upstream(ok) as upstream, directory() as at:
+        with open(at / "big", "wb") as out:
+            out.truncate(3 << 30)
+        digest = subprocess.run(["sha256sum", str(at / "big")], capture_output=True, text=True, check=True).stdout.split()[0]
+        place(at / "a.json", manifest("a1"))
+        place(at / "b.json", manifest("b1"))
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        out = at / "out"
+        # Nobody looks for a minute but who is told to, and who hashes is told nothing.
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "60s",
+                      "--logs-to", f"file:{out}", "--logs-http", "true", "--logs-match", "all", manifest_args=pointers, version=None, directory=str(at)) as colophon:
+            def post(at):
+                when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1e6) % 1_000_000:06d}Z"
+                before = out.read_text().count("\n") if out.exists() else 0
+                request = urllib.request.Request(
+                    f"http://{colophon.admin}/v1/logs", data=json.dumps({"time": when, "variant": "b", "user_id": "7", "items": ["1"]}).encode() + b"\n",
+                    headers={"Content-Type": "application/x-ndjson"})
+                urllib.request.urlopen(request, timeout=PATIENCE).close()
+                wait_until(lambda: out.exists() and out.read_text().count("\n") > before, "the line")
+                one = json.loads(out.read_text().splitlines()[-1])
+                return one.get("model_version"), one.get("attribution", "inferred")
+
+            def of(name):
+                return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == name)
+            later(1.2)
+            assert (got := post(time.time())) == ("b1", "inferred"), (got, out.read_text())
+            before = time.time()
+            later(1.2)
+            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": 3 << 30}}))
+            wait_until(lambda: not of("a")["current"], "a to be looked at")
+            # What is only written anew is not known to be the same.
+            place(at / "b.json", manifest("b2"))
+            assert post(time.time()) == ("b1", "unknown")
+            assert post(before) == ("b1", "inferred")
+            assert of("b")["model_version"] == "b1" and not of("a")["current"], "it was hashed too fast for this test"
+            wait_until(lambda: of("b")["model_version"] == "b2" and of("b")["current"], "b2")
+            later(1.2)
+            assert post(time.time()) == ("b2", "inferred")
+
+
 def test_looking_at_artifacts_again_puts_nothing_in_doubt_but_what_moves_meanwhile():
     """However long the hashing takes: the pointer is watched."""
     with Upstream(ok) as upstream, directory() as at:
