@@ -72,7 +72,7 @@ extension Spool {
     /// Hands on the next records for as long as `take` takes them. `take` says false when it has no room.
     package mutating func read(_ take: (Found) -> Bool) {
         while reading.sequence < synced {
-            if let range = adopted.first(where: { $0.contains(reading.sequence) }) {
+            if !adopted.isEmpty, let range = adopted.first(where: { $0.contains(reading.sequence) }) {
                 guard skip(to: min(range.upperBound, synced)) else { return }
                 adopted.removeAll { $0.upperBound <= reading.sequence }
                 continue

@@ -29,9 +29,7 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .system(let error): error.description
         case .ledger(let error):
             "the ledger cannot be opened, and without one nothing is activated: \(error) (--data-dir, or COLOPHON_DATA_DIR, says where it is)"
-        case .noManifest(let variant, _, let reason):
-            "no manifest\(variant == SidecarSettings.onlyVariant ? "" : " for the variant \(variant.onOneLine)") to serve "
-                + "with (--manifest): \(reason); or start without one by --manifest-optional"
+        case .noManifest: SettingError("manifest", noManifest).description
         case .notRecorded(let reason): "the activation cannot be recorded: \(reason)"
         case .address(let key, let error): SettingError(key, "\(error)").description
         case .listen(let key, let error): SettingError(key, ": \(error)").description
@@ -48,12 +46,20 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
 
     private static let properties = "kafka.properties"
 
+    private var noManifest: String {
+        guard case .noManifest(let variant, let path, let reason) = self else { return "" }
+        let whose = variant == SidecarSettings.onlyVariant ? "" : " for the variant \(variant.onOneLine)"
+        return
+            "\(path.isEmpty ? "names" : "leads to") no manifest to serve with\(whose): \(reason); or start without one by --manifest-optional"
+    }
+
     /// The same, by the name and the place at which the value was given.
     package func text(_ configuration: Configuration) -> String {
         switch self {
         case .setting(let error): configuration.text(error)
         case .address(let key, let error): configuration.text(SettingError(key, "\(error)"))
         case .listen(let key, let error): configuration.text(SettingError(key, ": \(error)"))
+        case .noManifest: configuration.text(SettingError("manifest", noManifest))
         case .kafka(let error) where error.description.hasPrefix(Self.properties):
             configuration.text(
                 SettingError(Self.properties, String(error.description.dropFirst(Self.properties.count))))

@@ -84,7 +84,11 @@ struct StatusReport: Sendable {
             let isReached =
                 Clock.monotonic() < deadline
                 ? fleet.probe(index) : fleet.state(ofUpstream: index) != .unreachable
-            check("upstream \(upstream.name)", isReached, isReached ? "reached" : "it accepts no connection")
+            check(
+                "upstream \(upstream.name)", isReached,
+                isReached
+                    ? "reached"
+                    : "no connection is accepted at \(upstream.addresses.map(\.text).joined(separator: " or "))")
         }
     }
 
