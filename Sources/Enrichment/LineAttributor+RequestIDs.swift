@@ -25,19 +25,25 @@ extension LineAttributor {
             Verdict(stamp: stamp, attribution: try admitted(stamp, at: minted.time, line, facts)))
     }
 
-    /// What was not sure of the response then is not surer of its line. An id does not say for which variant its request was admitted.
+    /// What was not sure of the response then is not surer of its line. An id does not say for which variant its request was admitted; the
+    /// line may say that its answer came when another manifest was active.
     private func admitted(
         _ stamp: LineStamp, at time: Instant, _ line: Span<UInt8>, _ facts: borrowing LineFacts
     ) throws(ManifestIndexError) -> Attribution {
+        let answered = max(time.advanced(by: facts.duration), facts.time ?? time)
+        func sure(_ live: Live) -> Attribution {
+            let admitted = sureness(live, at: time, reach: settings.skew)
+            return answered == time ? admitted : min(admitted, sureness(live, at: answered, reach: settings.skew))
+        }
         let own = try live(line, facts, at: time)
-        if facts.variant != nil, own.stamp === stamp { return sureness(own, at: time, reach: settings.skew) }
-        var sure: Attribution?
+        if facts.variant != nil, own.stamp === stamp { return sure(own) }
+        var least: Attribution?
         for variant in try allVariants() {
             let one = try live(variant, Array(variant.utf8), at: time)
             guard one.stamp === stamp else { continue }
-            sure = min(sure ?? .inferred, sureness(one, at: time, reach: settings.skew))
+            least = min(least ?? .inferred, sure(one))
         }
-        if let sure { return sure }
+        if let least { return least }
         // Where it was ever live, but for nobody then, it was so near an activation that nobody can tell.
         let found = try stamp.manifest.map { manifest throws(ManifestIndexError) in
             try index.find(.digest(HexPrefix(whole: manifest.digest)), limit: 1)

@@ -73,7 +73,7 @@ package final class LineAttributor {
     private let doubts: (Bool) -> Doubts
     private var doubtsNow = Doubts()
     /// When it was last refreshed: the time of lines that have none.
-    private var now = Instant(microseconds: 0)
+    private var now = Clock.now()
     private var revision: Int64 = -1
     /// The index could not be asked the last time: it is not asked again with each line.
     private var isBlind = false
@@ -338,7 +338,9 @@ package final class LineAttributor {
     private func isWithinLatest(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Bool {
         guard let time = facts.time?.microseconds, time >= latest.from, time < latest.until else { return false }
         let reach = settings.skew &+ facts.reach
-        guard time &- latest.from > reach, time > latest.settledAt, latest.until &- time > reach else { return false }
+        guard time &- latest.from > reach, time > latest.settledAt, latest.until &- time > reach,
+            time &- now.microseconds <= reach
+        else { return false }
         let name = UnsafeRawBufferPointer(start: latestName.baseAddress, count: latest.nameCount)
         return line.hasBytes(name, in: facts.variant?.range ?? 0..<0)
     }
@@ -391,8 +393,9 @@ package final class LineAttributor {
         return live.interval.doubts + doubtsNow.times(of: variant)
     }
 
-    /// A line near an activation may be of either side. What has no time is of now.
+    /// A line near an activation may be of either side. What has no time is of now; what will be live then, nobody knows.
     func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
+        if let time, time.microseconds &- now.microseconds > reach { return .unknown }
         let doubts = doubts(live)
         let sure = live.interval.sureness(
             at: time ?? now, reach: reach, settledAt: settledAt(live), doubts: doubts,

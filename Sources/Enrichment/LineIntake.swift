@@ -25,7 +25,7 @@ package final class LineIntake {
     package private(set) var outsideWindow: UInt64 = 0
     /// The instance's, with which every origin begins.
     private let identity: String
-    private let newName: () -> String
+    let newName: () -> String
     private var window: (back: Int64, ahead: Int64)
     /// What files' lines are for now.
     var fileMode = FileMode.direct
@@ -128,7 +128,10 @@ package final class LineIntake {
 
     /// Whether everything that was taken is where it belongs, or in the spool.
     var owesNothing: Bool { unburied.isEmpty }
-    var owed: Int64 { Int64(unburied.count) }
+    /// In lines: of the first one, some pieces may be there already.
+    var owed: Int64 {
+        Int64(unburied.enumerated().count { $0.offset == 0 || $0.element.piece.number == 0 })
+    }
 
     // MARK: - Into the spool
 
@@ -139,14 +142,38 @@ package final class LineIntake {
         switch piece {
         case .line: spool(line, from: sourceNumber(source), position: spool.next)
         case .overlong(let number, let isLast, _):
-            if number == 0 { enricher.counters.count(overlong: 0) }
-            enricher.counters.bytes &+= UInt64(line.count)
+            countOverlong(number, line.count)
             let key = ObjectIdentifier(stream ?? source)
             let origin = overlongNames[key] ?? "\(identity)/\(source.name)/dead/\(newName())"
             overlongNames[key] = isLast ? nil : origin
             unburied.append(Letter(line: line.array(0..<line.count), origin: origin, piece: (number, isLast)))
             buryAll()
         }
+    }
+
+    /// Counts a piece of a line that is too long.
+    func countOverlong(_ number: Int, _ bytes: Int) {
+        if number == 0 { enricher.counters.count(overlong: 0) }
+        enricher.counters.bytes &+= UInt64(bytes)
+    }
+
+    /// Puts those lines of a body that are too long among the dead letters, before anything else of it is taken. False when they are not taken
+    /// there; what is asked again under the same name is not put there twice.
+    func buryOverlong(of bytes: UnsafeRawBufferPointer, from source: any LineSource, named name: String) -> Bool {
+        guard bytes.count > settings.lineLimit else { return true }
+        var cutter = LineCutter(limit: settings.lineLimit)
+        var (ordinal, isPut) = (0, true)
+        func take(_ piece: LineCutter.Piece, _ line: Span<UInt8>) {
+            guard isPut, case .overlong(let number, let isLast, _) = piece else { return }
+            if number == 0 { ordinal += 1 }
+            let origin = "\(identity)/\(source.name)/dead/\(name).\(ordinal)"
+            isPut = line.withUnsafeBytes {
+                deadLetters.append($0, origin: origin, reason: tooLong, piece: (number, isLast))
+            }
+        }
+        cutter.take(bytes) { take($0, $1) }
+        cutter.finish { take($0, $1) }
+        return isPut
     }
 
     /// Puts dead letters where they belong, as far as that can be done.
@@ -307,8 +334,7 @@ package final class LineIntake {
         let isPut = piece.withUnsafeBytes { bytes in
             deadLetters.append(bytes, origin: origin, reason: reason ?? tooLong, piece: (number, isLast))
         }
-        if isPut, number == 0 { enricher.counters.count(overlong: 0) }
-        if isPut { enricher.counters.bytes &+= UInt64(piece.count) }
+        if isPut { countOverlong(number, piece.count) }
         return isPut
     }
 

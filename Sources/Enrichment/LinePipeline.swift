@@ -222,6 +222,7 @@ package final class LinePipeline {
     /// Takes from the spool what there is room for.
     private func feed() {
         let intake = intake
+        cannotBury = false
         intake.spool.read { found in
             let size = found.record.length
             // From a time when longer lines were allowed.
@@ -230,7 +231,10 @@ package final class LinePipeline {
                 let own = (found.record.source, found.record.position)
                 (found.record.source, found.record.position) = (found.source, found.position)
                 defer { (found.record.source, found.record.position) = own }
-                return bury(found.record, "it is larger than what may be on its way at once (limits.line_bytes)")
+                let isBuried = bury(
+                    found.record, "it is larger than what may be on its way at once (limits.line_bytes)")
+                cannotBury = !isBuried
+                return isBuried
             }
             guard let memory = intake.delivery.reserve(size) else { return false }
             memory.copyMemory(from: found.record.bytes)
@@ -243,6 +247,8 @@ package final class LinePipeline {
         }
     }
 
+    /// Whether what comes next in the spool belongs among the dead letters, and is not taken there.
+    private var cannotBury = false
     private static let spoolOwner = 0
 
     // MARK: - Delivery
@@ -335,7 +341,7 @@ package final class LinePipeline {
         if let at = intake.delivery.stallsAt, intake.fileMode == .direct { due = min(due, at) }
         // There is room for more of what is spooled, unless it cannot be read, or buried where nobody takes it.
         if intake.spool.unread > 0, intake.delivery.isEmpty {
-            let isHindered = intake.spool.news.readProblem != nil || intake.deadLetters.problem != nil
+            let isHindered = intake.spool.news.readProblem != nil || cannotBury
             due = min(due, Clock.monotonic() + (isHindered ? Self.retry : Self.pause))
         }
         if intake.delivery.hasWaiting { due = min(due, max(heldUntil, Clock.monotonic() + Self.retry / 10)) }

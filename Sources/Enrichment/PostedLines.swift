@@ -43,6 +43,8 @@ package final class PostedLines: LineSource {
         let lines: Int
         let since: Int64
         let done: @Sendable (Outcome) -> Void
+        /// What its lines that are too long are called, once it was looked at.
+        var name: String?
     }
 
     package let name: StaticString = "http"
@@ -83,17 +85,29 @@ package final class PostedLines: LineSource {
                 end(.tooLarge)
                 continue
             }
-            guard intake.hasRoom(body.bytes.count, lines: body.lines) else { break }
+            guard intake.hasRoom(body.bytes.count, lines: body.lines), bury(body, intake) else { break }
             var cutter = LineCutter(limit: lineLimit)
             body.bytes.withUnsafeBytes { bytes in
-                cutter.take(bytes) { piece, line in intake.take(piece, line, from: self) }
+                cutter.take(bytes) { piece, line in take(piece, line, intake) }
             }
-            cutter.finish { piece, line in intake.take(piece, line, from: self) }
+            cutter.finish { piece, line in take(piece, line, intake) }
             unsynced.append(body.done)
             forgetFirst()
         }
         let now = Clock.monotonic()
         while let oldest = waiting.first, now - oldest.since >= Self.patience { end(.noRoom) }
+    }
+
+    /// Before anything of it is taken, its lines that are too long must be where they belong.
+    private func bury(_ body: Body, _ intake: LineIntake) -> Bool {
+        let name = body.name ?? intake.newName()
+        waiting[0].name = name
+        return body.bytes.withUnsafeBytes { intake.buryOverlong(of: $0, from: self, named: name) }
+    }
+
+    private func take(_ piece: LineCutter.Piece, _ line: Span<UInt8>, _ intake: LineIntake) {
+        if case .overlong(let number, _, _) = piece { return intake.countOverlong(number, line.count) }
+        intake.take(piece, line, from: self)
     }
 
     private func end(_ outcome: Outcome) {

@@ -160,6 +160,7 @@ extension LineReader {
         if !facts.isRecommendation { facts.isRecommendation = isOfRecommendation(line, value.range) }
         if facts.take(name, value, line) != nil { return }
         if name.count == 7, line.hasBytes("variant", at: name.lowerBound) {
+            if facts.variant != nil { facts.isRepeated = true }
             facts.variant = value
         } else if let kind = timeName(line, name), !value.range.isEmpty {
             note(kind, line, value.range, into: &facts)
@@ -203,8 +204,8 @@ extension LineReader {
         guard name.count <= 10, !name.isEmpty else { return nil }
         return switch (name.count, line[name.lowerBound] | 0x20) {
         case (1, UInt8(ascii: "t")): .time
-        case (2, UInt8(ascii: "t")), (2, UInt8(ascii: "@") | 0x20):
-            line[name.lowerBound + 1] | 0x20 == (line[name.lowerBound] == UInt8(ascii: "@") ? 0x74 : 0x73) ? .time : nil
+        case (2, UInt8(ascii: "t")): `is`("ts", line, name) ? .time : nil
+        case (2, UInt8(ascii: "@") | 0x20): `is`("@t", line, name) ? .time : nil
         case (4, UInt8(ascii: "t")): `is`("time", line, name) ? .time : nil
         case (4, UInt8(ascii: "d")): `is`("date", line, name) ? .date : nil
         case (7, UInt8(ascii: "a")): `is`("asctime", line, name) ? .time : nil

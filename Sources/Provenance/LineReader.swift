@@ -45,21 +45,26 @@ package enum LineReader {
 
     /// Reads time and user of another event of the same server: `<time>,<user>,GET /rate/…`.
     private static func columns(_ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts) {
-        guard reading.isKeyUser, let (first, second) = commas(line), takeTime(line, 0..<first, into: &facts) else {
-            return
-        }
+        guard reading.isKeyUser, let first = firstComma(line), takeTime(line, 0..<first, into: &facts),
+            let second = comma(line, after: first)
+        else { return }
         facts.key = FieldSpan(word(line, first + 1..<second), .plain)
     }
 
-    /// The ends of the first two columns, where servers write time and user; nil where there are none.
+    /// The end of the first column, where servers write the time; nil where there is none.
     @inline(__always)
-    private static func commas(_ line: Span<UInt8>) -> (first: Int, second: Int)? {
-        let firstLimit = min(line.count, 64)
-        let first = line.first(UInt8(ascii: ","), in: 0..<firstLimit)
-        guard first < firstLimit else { return nil }
-        let secondLimit = min(line.count, first + 512)
-        let second = line.first(UInt8(ascii: ","), in: first + 1..<secondLimit)
-        return second < secondLimit ? (first, second) : nil
+    private static func firstComma(_ line: Span<UInt8>) -> Int? {
+        let limit = min(line.count, 64)
+        let first = line.first(UInt8(ascii: ","), in: 0..<limit)
+        return first < limit ? first : nil
+    }
+
+    /// The end of the second one, where they write the user.
+    @inline(__always)
+    private static func comma(_ line: Span<UInt8>, after first: Int) -> Int? {
+        let limit = min(line.count, first + 512)
+        let second = line.first(UInt8(ascii: ","), in: first + 1..<limit)
+        return second < limit ? second : nil
     }
 
     /// Reads the time that a text begins with, alone or in brackets, as one word or as a date and a time.
@@ -222,7 +227,7 @@ package enum LineReader {
     private static func recommendation(
         _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
     ) -> Bool {
-        guard let (first, second) = commas(line) else { return false }
+        guard let first = firstComma(line), let second = comma(line, after: first) else { return false }
         var start = second + 1
         while start < line.count, line[start] == 0x20 { start += 1 }
         guard line.hasBytes("recommendation request", at: start) else { return false }
@@ -317,6 +322,7 @@ package enum LineReader {
             if line.hasBytes("result:", at: start) { return }
             let stop = line.first(UInt8(ascii: ","), in: start..<range.upperBound)
             if line.hasBytes("variant=", at: start) {
+                if facts.variant != nil { facts.isRepeated = true }
                 facts.variant = FieldSpan(start + 8..<stop, .percent)
             } else if line.hasBytes("request_id=", at: start), facts.requestID == nil {
                 facts.requestID = FieldSpan(start + 11..<stop, .percent)

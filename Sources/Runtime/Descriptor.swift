@@ -3,6 +3,12 @@ import Glibc
 
 /// An open file descriptor with one owner, which closes it.
 package struct Descriptor: ~Copyable {
+    /// Opens those of standard input, output and errors that are closed, on nothing. Before anything else is opened.
+    package static func fillStandard() {
+        // The lowest free number is taken each time.
+        for number: Int32 in 0...2 where fcntl(number, F_GETFD) < 0 { _ = colophon_open("/dev/null", O_RDWR, 0) }
+    }
+
     package let number: Int32
 
     package init(owning number: Int32) { self.number = number }

@@ -4,6 +4,18 @@ import Provenance
 
 /// Whole files and directories.
 package enum Files {
+    /// Whether questions about `path` are answered by this machine alone, and not by another one, or a process, which may let them wait.
+    package static func isLocal(_ path: String) -> Bool {
+        var system = statfs()
+        guard statfs(path, &system) == 0 else { return true }
+        return !elsewhere.contains(UInt32(truncatingIfNeeded: system.f_type))
+    }
+
+    /// NFS, SMB in its three forms, Ceph, FUSE, 9p, AFS, Lustre.
+    private static let elsewhere: Set<UInt32> = [
+        0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x00C3_6400, 0x6573_5546, 0x0102_1997, 0x5346_414F, 0x0BD0_0BD0,
+    ]
+
     /// The bytes of a regular file; nil when it has more than `limit`.
     package static func read(_ path: String, limit: Int) throws(SystemError) -> [UInt8]? {
         let descriptor = try Descriptor.openRegular(path)

@@ -86,9 +86,10 @@ extension ActivationLoader {
                 done.signal()
             }) != nil
         else { return body() }
+        var pause = min(Self.shortlyHashed, settings.poll)
         while true {
-            let ready = Readiness.wait(
-                [done.number, watch?.number ?? -1], milliseconds: Int32(settings.poll / 1000))
+            let ready = Readiness.wait([done.number, watch?.number ?? -1], milliseconds: Int32(pause / 1000))
+            pause = settings.poll
             if ready[0], let value = result.value.withLock({ $0 }) { return value }
             if ready[1] { watch?.clear() }
             lookAtOthers(than: index)
@@ -96,6 +97,9 @@ extension ActivationLoader {
             writeDoubts()
         }
     }
+
+    /// What takes no longer is on record by the activation alone.
+    private static let shortlyHashed: Int64 = 20_000
 
     private final class Result<Value: Sendable>: Sendable {
         let value = Mutex<Value?>(nil)

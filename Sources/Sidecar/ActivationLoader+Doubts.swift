@@ -29,11 +29,19 @@ extension ActivationLoader {
         let hasChanged = watches[index].hasChanged()
         noteSetBack(index, now)
         if !hasChanged, states[index].isCurrent { lookedAt[index] = now }
+        if !hasChanged { publishWatch(index) }
         return hasChanged
     }
 
-    /// What the pointer looks like now has been looked into.
-    func publishWatch(_ index: Int) { shared.withLock { $0[index].watch = watches[index] } }
+    /// What the pointer looks like has been looked into.
+    func publishWatch(_ index: Int, _ seen: PointerWatch? = nil) {
+        let watch = seen ?? watches[index]
+        let answersAtOnce = Files.isLocal(states[index].path)
+        shared.withLock {
+            $0[index].watch = answersAtOnce ? watch : nil
+            $0[index].lookedAt = lookedAt[index]
+        }
+    }
 
     private func noteSetBack(_ index: Int, _ now: Instant) {
         if now < lookedAt[index] { shared.withLock { $0[index].noteSetBack(from: lookedAt[index], to: now) } }
@@ -44,18 +52,18 @@ extension ActivationLoader {
     func lookAtOthers(than index: Int?) {
         for other in watches.indices where other != index && states[other].isCurrent {
             let now = Clock.now()
-            if watches[other].hasMoved {
+            var seen = watches[other]
+            if seen.hasMoved {
                 // Its turn comes, whatever it names.
-                var seen = watches[other]
                 seen.remember()
                 guard pointed(other) == states[other].pointed else {
                     change(other) { $0.isCurrent = false }
                     continue
                 }
-                shared.withLock { $0[other].watch = seen }
             }
             noteSetBack(other, now)
             lookedAt[other] = now
+            publishWatch(other, seen)
         }
         noteWatched()
         board?.reclaim()

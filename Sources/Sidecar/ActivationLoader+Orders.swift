@@ -42,7 +42,22 @@ extension ActivationLoader {
     /// How many wait to be carried out.
     var waitingOrders: Int { orders.withLock { $0.activations.count } }
 
-    /// Whoever waits for an answer when it all ends gets one.
+    /// The next one that is to be carried out; it is answered once, be it that its end comes first or that of everything.
+    func nextOrder() -> ActivationOrder? {
+        orders.withLock { orders in
+            guard !orders.activations.isEmpty else { return nil }
+            let order = orders.activations.removeFirst()
+            orders.current = order
+            return ActivationOrder(
+                digest: order.digest, variant: order.variant, actor: order.actor, isSettled: order.isSettled
+            ) { [self] outcome in
+                let current = self.orders.withLock { $0.current.take() }
+                current?.reply(outcome)
+            }
+        }
+    }
+
+    /// Whoever waits for an answer when it all ends gets one. Any thread may call it.
     func refuseRest() {
         let rest = orders.withLock { orders in
             defer {
@@ -52,6 +67,10 @@ extension ActivationLoader {
             return orders
         }
         for tell in rest.whenLooked { tell([]) }
+        rest.current?.reply(
+            .refused(
+                reason: "the sidecar is ending, and has not got to the end of it: /v1/history tells what became active",
+                isOfLedger: true))
         for order in rest.activations { order.reply(Self.ending) }
     }
 

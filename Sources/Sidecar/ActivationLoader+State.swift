@@ -22,8 +22,11 @@ extension ActivationLoader {
         var hadPointer = false
         /// What it named when it was last looked at; nil before.
         var pointed: Pointed?
-        /// The same, as it looked then: whoever reads lines sees by it that the pointer has changed, before that was looked into.
+        /// The same, as it looked then: whoever reads lines sees by it that the pointer has changed, before that was looked into. Nil where
+        /// looking may take long.
         var watch: PointerWatch?
+        /// When it was last seen to look like that.
+        var lookedAt: Instant?
         /// Whether the ledger is the problem.
         var isNotRecorded = false
         /// Which activation of this process it was.

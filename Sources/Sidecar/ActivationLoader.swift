@@ -74,6 +74,8 @@ final class ActivationLoader: @unchecked Sendable {
     struct Orders {
         var settings: SidecarSettings?
         var activations: [ActivationOrder] = []
+        /// The one that is being carried out.
+        var current: ActivationOrder?
         /// Who asked that the pointers be looked at; nil when nobody did.
         var cause: Cause?
         var actor: String?
@@ -215,13 +217,14 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     private func takeOrders() -> Orders {
-        let orders = orders.withLock { orders in
-            defer { orders = Orders() }
-            return orders
+        let asked = orders.withLock { orders in
+            let asked = orders
+            (orders.settings, orders.cause, orders.actor, orders.whenLooked) = (nil, nil, nil, [])
+            return asked
         }
-        if let new = orders.settings { adopt(new) }
-        for order in orders.activations { carryOut(order) }
-        return orders
+        if let new = asked.settings { adopt(new) }
+        while !isStopping.load(ordering: .acquiring), let order = nextOrder() { carryOut(order) }
+        return asked
     }
 
     private func adopt(_ new: SidecarSettings) {

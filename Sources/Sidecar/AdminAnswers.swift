@@ -210,7 +210,7 @@ final class AdminAnswers: Sendable {
     private func trace(_ text: String, _ ledger: Ledger) -> AdminResponse {
         let tracer = Tracer(
             LedgerIndex(ledger), verify: nil, kept: ExchangeFiles(dataDirectory: dataDirectory),
-            settle: report.loader.settlePolicy.longest)
+            settle: report.loader.settlePolicy.longest, clock: Clock.now)
         var session = TraceSession(tracer, style: .json)
         var answers: [UInt8] = []
         do throws(ManifestIndexError) {

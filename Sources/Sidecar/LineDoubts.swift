@@ -40,8 +40,10 @@ final class LineDoubts {
             } else if looking, let watch = state.watch {
                 let now = Clock.now()
                 if watch.hasMoved {
-                    let since = seen[index].unmovedAt ?? state.activeSince ?? now
-                    doubt(state, since: min(since, now), "the pointer has changed, and was not read yet", &doubts)
+                    // Whoever looked last, if anybody did.
+                    let since = [seen[index].unmovedAt, state.lookedAt].compactMap(\.self).max() ?? state.activeSince
+                    doubt(
+                        state, since: min(since ?? now, now), "the pointer has changed, and was not read yet", &doubts)
                 } else {
                     seen[index].unmovedAt = now
                 }

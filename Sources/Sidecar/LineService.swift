@@ -154,6 +154,26 @@ package final class LineService: @unchecked Sendable {
             output: output, endsAtEnd: endsAtEnd)
     }
 
+    /// What of its lines is not delivered when it all has ended.
+    func logRest(_ log: EventLog) {
+        if pipeline.lost > 0 {
+            log.write(
+                .warn, "lines-lost",
+                [
+                    ("lines", .integer(Int(clamping: pipeline.lost))),
+                    ("reason", .string("they were read, and neither the spool nor the dead letters took them")),
+                    ("advice", .string("make room there before it is stopped: /readyz tells what is full")),
+                ])
+        }
+        guard pipeline.waiting > 0 else { return }
+        log.write(
+            .warn, "lines-wait",
+            [
+                ("lines", .integer(Int(clamping: pipeline.waiting))),
+                ("where", .string("in the spool, or in their files: the next start delivers them")),
+            ])
+    }
+
     /// The sockets that lines come in on.
     package static func unixSources(_ settings: LineSettings) throws(SidecarError) -> [any LineSource] {
         var list: [any LineSource] = []

@@ -47,8 +47,16 @@ struct PointerWatch: Sendable {
     }
 
     private func look() -> [FileStatus.Modification?] {
-        Paths.links(on: path).map { FileStatus.ofLink($0)?.modification }
-            + places.map { ((try? FileStatus.of($0)) ?? nil)?.modification }
+        var seen = Paths.links(on: path).map { FileStatus.ofLink($0)?.modification }
+        let own = (try? FileStatus.of(path)) ?? nil
+        // Below what is no directory there is nothing.
+        let isDirectory = own?.isDirectory ?? false
+        seen.append(own?.modification)
+        for place in places.dropFirst() {
+            let mayBe = isDirectory || file.map { place.hasSameBytes(as: $0) } ?? false
+            seen.append(mayBe ? ((try? FileStatus.of(place)) ?? nil)?.modification : nil)
+        }
+        return seen
     }
 
     /// Some file systems count the times of changes in whole seconds, or in thousandths: a second change may leave the same. So what had just

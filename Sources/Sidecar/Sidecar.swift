@@ -267,6 +267,7 @@ package struct Sidecar: ~Copyable {
         lines?.pipeline.stop()
         delivering?.join()
         _ = consume loading
+        loader.refuseRest()
         end(serving)
         logEnd(isClean: isClean)
         // Until here nobody else may have it.
@@ -314,7 +315,7 @@ package struct Sidecar: ~Copyable {
         case .noRoom:
             .problem(
                 503,
-                "there is no room for the lines, and none of them was taken: send them again later; `lines` in /v1/status tells what is full, spool.bytes how large the spool may be",
+                "there is no room for the lines, and none of them was taken: send them again later; `lines` in /readyz tells what is full or fails (spool.bytes, dead_letters.bytes)",
                 fields: [("Retry-After", "5")])
         }
     }
@@ -414,14 +415,7 @@ package struct Sidecar: ~Copyable {
     }
 
     private borrowing func logEnd(isClean: Bool) {
-        if let waiting = lines?.pipeline.waiting, waiting > 0 {
-            log.write(
-                .warn, "lines-wait",
-                [
-                    ("lines", .integer(Int(clamping: waiting))),
-                    ("where", .string("in the spool, or in their files: the next start delivers them")),
-                ])
-        }
+        lines?.logRest(log)
         let totals = fleet.totals
         log.write(
             isClean ? .info : .warn, "stop",

@@ -163,7 +163,8 @@ extension StatusReport {
             "1 where the API has activated another manifest than the pointer names, which is not followed, else 0.")
         for state in states { page.add(state.overridden == nil ? 0 : 1, [("variant", state.variant)]) }
         page.begin(
-            "colophon_activation_orders_waiting", .gauge, "Activations that the API was asked for, and that wait.")
+            "colophon_activation_orders_waiting", .gauge,
+            "Activations that the API was asked for, and that wait; not the one that is being carried out.")
         page.add(UInt64(loader.waitingOrders))
         page.begin(
             "colophon_manifest_fields_left_out", .gauge,

@@ -33,19 +33,22 @@ extension Tracer {
         if let time, time.microseconds < minted.time.microseconds - skew - duration {
             return unknown("the line is of \(time), and the request id \(id) was minted only at \(minted.time)")
         }
-        let sure = try sureness(of: traced.indexed, at: minted.time)
+        let answered = max(minted.time.advanced(by: duration), time ?? minted.time)
+        let sure = try sureness(of: traced.indexed, at: minted.time, until: answered)
         return TraceAnswer(
             input: input, outcome: .found(checked(traced), .requestID, sure, note: Self.admissionNote(sure)))
     }
 
-    /// How surely a manifest answered what was admitted at `time`; the id does not say for which variant.
-    private func sureness(of manifest: IndexedManifest, at time: Instant) throws(ManifestIndexError) -> Attribution {
+    /// How surely a manifest answered what was admitted at `time` and answered by `end`; the id does not say for which variant.
+    private func sureness(
+        of manifest: IndexedManifest, at time: Instant, until end: Instant
+    ) throws(ManifestIndexError) -> Attribution {
         var sure: Attribution?
         for variant in try index.variants() {
             guard let (live, interval) = try index.live(variant: variant, at: time),
                 live.manifest.digest == manifest.manifest.digest
             else { continue }
-            sure = min(sure ?? .inferred, try sureness(interval, at: time, reach: skew))
+            for moment in [time, end] { sure = min(sure ?? .inferred, try sureness(interval, at: moment, reach: skew)) }
         }
         // Where it was ever live, but for nobody then, it was so near an activation that nobody can tell.
         if let sure { return sure }
@@ -55,7 +58,8 @@ extension Tracer {
     private static func admissionNote(_ sure: Attribution) -> String {
         switch sure {
         case .exact, .inferred: "it was the active manifest when the request was admitted"
-        case .mixed: "it was active when the request was admitted, but another one shortly before or after"
+        case .mixed:
+            "it was active when the request was admitted, but another one before it was answered, or shortly before or after"
         case .unknown:
             "it was active when the request was admitted, but its pointer named something else, to which the server may have gone over"
         }

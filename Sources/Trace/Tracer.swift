@@ -18,6 +18,8 @@ package final class Tracer {
     /// When anything was live for a variant for the first time, the last time that it was asked for.
     private var lastFirst: (variant: String, time: Instant?)?
 
+    /// What time it is: of what lies ahead nobody knows anything.
+    let clock: () -> Instant
     /// How far the clocks of those who log may differ (`attribution.skew`), in microseconds.
     let skew: Int64 = 1_000_000
     /// How long after an activation the model server may still have spoken with the manifest before (`attribution.settle`), in microseconds.
@@ -32,8 +34,10 @@ package final class Tracer {
     package init(
         _ index: any ManifestIndex, verify: ((IndexedManifest) -> [CheckedFile])?,
         kept: (any KeptExchanges)? = nil, settle: Int64 = usualSettle,
+        clock: @escaping () -> Instant = { Instant(microseconds: .max) },
         isFile: @escaping (String) -> Bool = { _ in false }
     ) {
+        self.clock = clock
         self.kept = kept
         self.settle = settle
         self.index = index
@@ -261,13 +265,22 @@ package final class Tracer {
             input: facts.input,
             outcome: .found(
                 checked(traced), .variantAndTime, attribution,
-                note: doubt.map(Self.note) ?? Self.note(attribution))
+                note: isAhead(time, reach) ? Self.aheadNote : doubt.map(Self.note) ?? Self.note(attribution))
         )
     }
+
+    /// Whether nobody can know yet what is live then.
+    private func isAhead(_ time: Instant, _ reach: Int64) -> Bool {
+        time.microseconds.subtractingReportingOverflow(reach).partialValue > clock().microseconds
+    }
+
+    private static let aheadNote =
+        "its time lies ahead of this machine's clock, and what will be active then nobody knows: see that the clocks agree"
 
     /// How surely what was live at `time` answered then: after an activation the model server may still have spoken with the manifest before,
     /// and clocks differ.
     func sureness(_ interval: LiveInterval, at time: Instant, reach: Int64) throws(ManifestIndexError) -> Attribution {
+        if isAhead(time, reach) { return .unknown }
         let isFirst = try firstLive(interval.variant) == interval.from
         return interval.sureness(
             at: time, reach: reach, settledAt: isFirst ? interval.from : interval.from.advanced(by: settle),

@@ -8,7 +8,9 @@ extension Command {
     static let enrich = Command(
         path: ["enrich"], summary: "Add to each log line which manifest it came from, and pass it on",
         options: [
-            Option(name: "manifest", value: "FILE", help: "take this manifest for the active one; no ledger is needed"),
+            Option(
+                name: "manifest", value: "FILE",
+                help: "take this manifest, as it is at the start, for the active one; no ledger is needed"),
             .manifests, .configuration, .dataDirectory,
             Option(
                 name: "instance", value: "NAME", help: "the name under which its spool and positions are kept (enrich)"),

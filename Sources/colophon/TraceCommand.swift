@@ -49,9 +49,9 @@ extension Command {
                 return files
             } : nil
         let settle = try arguments.namedConfiguration()?.settings.settle.longest ?? Tracer.usualSettle
-        let tracer = Tracer(index, verify: verify, kept: try Lookup.exchanges(arguments), settle: settle) { name in
-            ((try? FileStatus.of(name)) ?? nil)?.isRegular == true
-        }
+        let tracer = Tracer(
+            index, verify: verify, kept: try Lookup.exchanges(arguments), settle: settle, clock: Clock.now
+        ) { name in ((try? FileStatus.of(name)) ?? nil)?.isRegular == true }
         let input = arguments.operands[0]
         let isStream = input == "-"
         let isNumbered = isStream || input.utf8.contains(0x0A)

@@ -67,4 +67,6 @@ private func unknownCommand(_ words: [String]) -> CommandError {
     return .usage("unknown command \"\(words[0].onOneLine)\"\(hint) (see `colophon --help`)")
 }
 
+// Where one of them is closed, the next file would take its place, and messages would be written into it.
+Descriptor.fillStandard()
 exit(runCommandLine(Array(CommandLine.arguments.dropFirst())).rawValue)

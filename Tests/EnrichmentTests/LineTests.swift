@@ -1,5 +1,6 @@
 import Crypto
 import Provenance
+import Runtime
 import TestSupport
 import Testing
 
@@ -189,6 +190,31 @@ struct LineTests {
         #expect(Self.enrich(other, index).text == other + ", attribution=unknown")
         let foreign = line.replacing(id, with: "req-7")
         #expect(Self.enrich(foreign, index).text == foreign + (try Self.suffix(1)))
+    }
+
+    @Test(
+        "what lies ahead nobody knows", arguments: [(Int64(-60), Attribution.inferred), (0, .inferred), (60, .unknown)])
+    func knowsNoFuture(seconds: Int64, expected: Attribution) throws {
+        let time = Clock.now().advanced(by: seconds * 1_000_000)
+        let line = Self.seed.replacing("2025-03-04T18:21:03.219384Z", with: "\(time)")
+        // Twice: what was live last is remembered.
+        var enricher = LineEnricher(.init(), LineAttributor.kept(try Self.index(), .init()))
+        enricher.refresh()
+        for known in [Self.seed.replacing("2025-03-04T18", with: "2025-03-05T18"), line, line].enumerated() {
+            let result = enricher.enrich(Array(known.element.utf8).span)
+            #expect(result.attribution == (known.offset == 0 ? .inferred : expected))
+        }
+    }
+
+    @Test(
+        "a text's first column is its time, whatever follows",
+        arguments: ["1741111263", "2025-03-04T18:01:03Z"],
+        [",u7", ",u7,x", "," + String(repeating: "x", count: 600) + ",y"])
+    func readsFirstColumn(time: String, rest: String) throws {
+        var settings = LineEnricher.Settings()
+        settings.match = .all
+        let result = Self.enrich(time + rest, try Self.index(), settings: settings).result
+        #expect(result.stamp.manifest?.version == "als-1" && result.attribution == .inferred)
     }
 
     @Test(

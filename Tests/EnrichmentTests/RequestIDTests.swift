@@ -81,6 +81,29 @@ struct RequestIDTests {
         #expect(other.stamp.manifest?.version == "als-2" && other.attribution == .mixed)
     }
 
+    /// What a request was called that was admitted then, under the first manifest.
+    private static func minted(_ time: String) throws -> String {
+        let letters = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+        let milliseconds = try instant(time).microseconds / 1000
+        let digits = (0..<10).reversed().map { letters[Int(milliseconds >> (5 * $0)) & 31] }
+        return String(digits) + "C8M3V5T9WXYZABCD-" + (try Specimen.manifest(1)).digest.short
+    }
+
+    @Test(
+        "a minted id is no surer than what its line says of when it was answered: the second manifest is live from 19:00:00 on",
+        arguments: [
+            ("18:50:00", "18:50:00", "4 ms", Attribution.inferred), ("18:59:50", "18:59:51", "4 ms", .inferred),
+            ("18:59:50", "19:00:05", "4 ms", .mixed), ("18:59:50", "18:59:50", "15000 ms", .mixed),
+            ("18:59:50", "18:59:59.5", "4 ms", .mixed),
+        ])
+    func spansActivation(admitted: String, told: String, duration: String, expected: Attribution) throws {
+        let id = try Self.minted("2025-03-04T\(admitted)Z")
+        let line = LineTests.seed.replacing("18:21:03.219384", with: told).replacing("42 ms", with: duration)
+            .replacing("bucket=", with: "request_id=\(id), bucket=")
+        let result = LineTests.enrich(line, try LineTests.index()).result
+        #expect(result.stamp.manifest?.version == "als-1" && result.attribution == expected)
+    }
+
     @Test("many spellings of variants cost no question each")
     func cachesSpellings() throws {
         let index = try LineTests.index()

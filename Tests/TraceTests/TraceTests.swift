@@ -89,6 +89,22 @@ struct TraceTests {
         one = fixture.manifests[0]
     }
 
+    @Test("of what lies ahead nobody knows what is active then")
+    func knowsNoFuture() throws {
+        let early = try #require(Instant("2025-03-04T18:04:00Z"))
+        for (clock, expected) in [(early, "unknown"), (early.advanced(by: 60_000_000), "inferred")] {
+            var session = TraceSession(Tracer(LedgerIndex(fixture.ledger), verify: nil, clock: { clock }), style: .json)
+            var output: [UInt8] = []
+            let line =
+                "2025-03-04T18:05:00Z,7,recommendation request /recommend/7, status 200, variant=als_model, result: a, 4 ms"
+            try session.take(Array(line.utf8).span, to: &output)
+            try session.finish(to: &output)
+            let answer = try #require(try JSONParser.parse(String(decoding: output, as: UTF8.self)).object)
+            #expect(answer.text("attribution") == expected)
+            #expect(answer.text("note").contains("ahead of this machine's clock") == (expected == "unknown"))
+        }
+    }
+
     @Test("what a stamp wrote is read back, for every manifest and in every place")
     func readsStamps() throws {
         for manifest in fixture.manifests {

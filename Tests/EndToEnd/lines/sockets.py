@@ -2,14 +2,17 @@
 is neither lost nor torn, nor out of order."""
 
 import contextlib
+import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -161,14 +164,15 @@ def full(most=None):
 
 
 def test_whoever_sends_waits_while_there_is_no_room_and_all_goes_out_when_there_is():
-    """Only a hundred lines are on their way at once: if each hundred waited for something else, these would take minutes."""
+    """Only a hundred lines are on their way at once: if each hundred waited a second for something else, these would take half an hour."""
     with full(most=150_000) as (colophon, sender, reader):
         assert sender.is_alive() and sender.sent < 150_000
         os.set_blocking(reader, True)
         text = b""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + 10 * PATIENCE
         while text.count(b"\n") < 150_000:
             assert time.monotonic() < deadline, text.count(b"\n")
+            assert select.select([reader], [], [], PATIENCE)[0], text.count(b"\n")
             text += os.read(reader, 1 << 20)
         assert sender.end() == 150_000
         assert numbers(text.decode()) == list(range(150_000))
@@ -184,6 +188,55 @@ def test_what_there_is_no_room_for_at_the_end_is_told_of():
         # What the last turns took is not lost: so much, and no more, the kernel still held.
         [lost] = colophon.events("bytes-lost")
         assert lost["source"] == "unix" and lost["reason"] == "full" and 0 < lost["bytes"] < 1 << 20, lost
+
+
+@contextlib.contextmanager
+def without_dead_letters(at):
+    """A directory stands where they belong."""
+    file = at / "data" / "instances" / "default" / "dead-letters" / "dead-letters.jsonl"
+    file.unlink()
+    file.mkdir()
+    yield file
+    file.rmdir()
+
+
+def test_a_line_that_nobody_takes_is_told_of_at_the_end():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        with serving(at, upstream, "--limits-line-bytes", "4KiB") as colophon, without_dead_letters(at):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(at / "lines.sock"))
+                connection.sendall((line(1) + "\n" + "x" * 10_000 + "\n" + "y" * 10_000 + "\n").encode())
+                wait_until(lambda: "dead-letters.jsonl" in json.dumps(colophon.ask("/readyz")[1]), "it to be told of")
+            colophon.terminate()
+            assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+            [lost] = colophon.events("lines-lost")
+            assert lost["lines"] in (1, 2), lost
+        # What was taken before is there, then or after the next start.
+        with serving(at, upstream, "--limits-line-bytes", "4KiB"):
+            wait_until(lambda: numbers(written(at)) == [1], "the line")
+
+
+def test_nothing_is_taken_of_a_body_whose_lines_that_are_too_long_find_no_place():
+    with Upstream(ok) as upstream, place() as name:
+        at = Path(name)
+        with serving(at, upstream, "--limits-line-bytes", "4KiB", "--logs-http", "true") as colophon:
+            body = (line(1) + "\n" + "x" * 10_000 + "\n" + line(2) + "\n" + "y" * 5_000).encode()
+            request = urllib.request.Request(f"http://{colophon.admin}/v1/logs", data=body, headers={"Content-Type": "application/x-ndjson"})
+            with without_dead_letters(at):
+                for _ in range(2):
+                    try:
+                        urllib.request.urlopen(request, timeout=PATIENCE)
+                        raise AssertionError("it was taken")
+                    except urllib.error.HTTPError as error:
+                        assert error.code == 503 and error.headers["Retry-After"] == "5", (error.headers, error.read())
+            assert urllib.request.urlopen(request, timeout=PATIENCE).status == 204
+            wait_until(lambda: numbers(written(at)) == [1, 2], "both lines, once")
+            letters = [json.loads(text) for text in (at / "data/instances/default/dead-letters/dead-letters.jsonl").read_text().splitlines()]
+            lines = {}
+            for one in letters:
+                lines[one["origin"]] = lines.get(one["origin"], "") + one["line"]
+            assert list(lines.values()) == ["x" * 10_000, "y" * 5_000], letters
 
 
 def test_connections_beyond_what_is_read_at_once_are_refused_and_counted():

@@ -246,14 +246,16 @@ def test_what_went_there_and_back_while_others_were_hashed_leaves_nothing_unsure
 def test_a_pointer_that_changes_while_nobody_reads_it_is_seen_by_whoever_reads_lines():
     """However late the change is looked into: what is written then claims nothing of before."""
     with Upstream(ok) as upstream, directory() as at:
-        with open(at / "big", "wb") as out:
-            out.truncate(3 << 30)
-        digest = subprocess.run(["sha256sum", str(at / "big")], capture_output=True, text=True, check=True).stdout.split()[0]
         place(at / "a.json", manifest("a1"))
-        place(at / "b.json", manifest("b1"))
-        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        # Nobody watches the directory in which these are renamed.
+        deep = at / "deep"
+        for version in ("b1", "b2"):
+            (deep / version).mkdir(parents=True)
+            place(deep / version / "b.json", manifest(version))
+        (deep / "b1").rename(deep / "live")
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={deep / 'live' / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
         out = at / "out"
-        # Nobody looks for a minute but who is told to, and who hashes is told nothing.
+        # The loader looks once a minute, and is told nothing.
         with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "60s",
                       "--logs-to", f"file:{out}", "--logs-http", "true", "--logs-match", "all", manifest_args=pointers, version=None, directory=str(at)) as colophon:
             def post(at):
@@ -273,16 +275,33 @@ def test_a_pointer_that_changes_while_nobody_reads_it_is_seen_by_whoever_reads_l
             assert (got := post(time.time())) == ("b1", "inferred"), (got, out.read_text())
             before = time.time()
             later(1.2)
-            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": 3 << 30}}))
-            wait_until(lambda: not of("a")["current"], "a to be looked at")
-            # What is only written anew is not known to be the same.
-            place(at / "b.json", manifest("b2"))
+            # What is doubted then begins when somebody last saw it unchanged.
+            assert post(time.time()) == ("b1", "inferred")
+            (deep / "live").rename(deep / "b1")
+            (deep / "b2").rename(deep / "live")
             assert post(time.time()) == ("b1", "unknown")
-            assert post(before) == ("b1", "inferred")
-            assert of("b")["model_version"] == "b1" and not of("a")["current"], "it was hashed too fast for this test"
+            assert (got := post(before)) == ("b1", "inferred"), (got, before, out.read_text())
+            assert of("b")["model_version"] == "b1" and of("b")["current"], of("b")
+            # There and back: nothing looks other than before, and nothing stays in doubt for that.
+            (deep / "live").rename(deep / "b2")
+            (deep / "b1").rename(deep / "live")
+            later(1.2)
+            assert post(time.time()) == ("b1", "inferred")
+            (deep / "live").rename(deep / "b1")
+            (deep / "b2").rename(deep / "live")
+            urllib.request.urlopen(urllib.request.Request(
+                f"http://{colophon.admin}/v1/reload", data=b"{}", headers={"Content-Type": "application/json"}), timeout=PATIENCE).close()
             wait_until(lambda: of("b")["model_version"] == "b2" and of("b")["current"], "b2")
             later(1.2)
             assert post(time.time()) == ("b2", "inferred")
+
+
+def is_hashing(colophon):
+    names = []
+    for task in Path(f"/proc/{colophon.process.pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            names.append((task / "comm").read_text())
+    return "hashing\n" in names
 
 
 def test_looking_at_artifacts_again_puts_nothing_in_doubt_but_what_moves_meanwhile():
@@ -315,8 +334,7 @@ def test_looking_at_artifacts_again_puts_nothing_in_doubt_but_what_moves_meanwhi
             configure("required")
             asking = threading.Thread(target=reloaded)
             asking.start()
-            tasks = Path(f"/proc/{colophon.process.pid}/task")
-            wait_until(lambda: any((task / "comm").read_text() == "hashing\n" for task in tasks.iterdir()), "it to hash")
+            wait_until(lambda: is_hashing(colophon), "it to hash")
             place(at / "model_manifest.json", manifest("m2"))
 
             def live():

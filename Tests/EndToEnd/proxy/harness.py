@@ -19,6 +19,11 @@ from pathlib import Path
 
 COLOPHON = sys.argv[1] if len(sys.argv) > 1 else ".build/release/colophon"
 PATIENCE = 30
+
+# Where this runs in the background, or by nohup, signals may be ignored, and whoever is started here would ignore them too.
+for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(one) is signal.SIG_IGN:
+        signal.signal(one, signal.default_int_handler if one is signal.SIGINT else signal.SIG_DFL)
 MODEL_HEADERS = ["x-model-version", "x-pipeline-commit", "x-data-version", "x-model-manifest", "x-model-attribution"]
 
 

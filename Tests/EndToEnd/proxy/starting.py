@@ -4,13 +4,14 @@ import contextlib
 import json
 import signal
 import sqlite3
+import subprocess
 import tempfile
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from harness import PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
 
 
 
@@ -100,6 +101,40 @@ def test_told_to_end_before_it_serves_it_ends_and_answers_who_waits():
         waiting.join()
         assert answers == [503], answers
         assert not colophon.events("start") and colophon.event("stop")["effect"] == "it had not begun to serve"
+
+
+def test_told_to_end_it_answers_whoever_waits_for_an_order():
+    """Also for the one that is being carried out, however long its artifacts are hashed."""
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-starting-") as directory:
+        with Colophon(upstream.address, "--timeouts-drain", "2s", directory=directory) as colophon:
+            answers = []
+            with open(Path(directory, "big"), "wb") as out:
+                out.truncate(12 << 30)
+
+            def order(name):
+                request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", data=json.dumps({"manifest": name}).encode(),
+                                                 headers={"Content-Type": "application/json"})
+                try:
+                    answers.append((urllib.request.urlopen(request, timeout=PATIENCE).status, name))
+                except urllib.error.HTTPError as error:
+                    answers.append((error.code, json.load(error)["detail"]))
+            for name in ("a1", "a2", "a3"):
+                artifacts = {"big": {"path": "big", "sha256": "0" * 63 + name[1], "size_bytes": 12 << 30}}
+                place(Path(directory, f"{name}.json"), manifest(name, artifacts=artifacts))
+                added = subprocess.run([COLOPHON, "index", "add", f"{directory}/{name}.json", "--data-dir", f"{directory}/data"], capture_output=True, text=True)
+                assert added.returncode == 0, added.stderr
+            threads = [threading.Thread(target=order, args=(name,)) for name in ("a1", "a2", "a3")]
+            for one in threads:
+                one.start()
+            wait_until(lambda: "\ncolophon_activation_orders_waiting 2\n" in
+                       urllib.request.urlopen(f"http://{colophon.admin}/metrics", timeout=PATIENCE).read().decode(), "two to wait and one not to")
+            assert not answers, answers
+            colophon.terminate()
+            assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+            for one in threads:
+                one.join()
+            assert [code for code, _ in answers] == [503, 503, 503], answers
+            assert sorted("has not got to the end of it" in detail for _, detail in answers) == [False, False, True], answers
 
 
 def test_what_cannot_be_served_ends_it_as_before():
