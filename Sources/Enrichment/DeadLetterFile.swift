@@ -105,26 +105,31 @@ package final class DeadLetterFile {
 
     deinit { RawFile.close(file) }
 
+    /// A line, or a piece of one.
+    struct Letter {
+        let line: [UInt8]
+        let origin: String
+        let piece: (number: Int, isLast: Bool)?
+    }
+
     /// One line, or a piece of one; false when it could not be put there, and must not be forgotten.
     package func append(
         _ line: UnsafeRawBufferPointer, origin: String, reason: String, piece: (number: Int, isLast: Bool)? = nil
     ) -> Bool {
-        let mark = Self.mark(line, origin, piece?.number ?? 0)
-        if known.contains(mark) || knownBefore.contains(mark) { return true }
-        var object = JSONObject([
-            .init("time", .string(Clock.now().description)), .init("reason", .string(reason)),
-            .init("origin", .string(origin)),
-        ])
-        if let piece {
-            object.append("piece", .integer(piece.number))
-            object.append("last", .bool(piece.isLast))
+        append([Letter(line: Array(line), origin: origin, piece: piece)], reason: reason)
+    }
+
+    /// All of them, or none.
+    func append(_ letters: [Letter], reason: String) -> Bool {
+        var (bytes, marks, ended): ([UInt8], [Mark], UInt64) = ([], [], 0)
+        for letter in letters {
+            let mark = letter.line.withUnsafeBytes { Self.mark($0, letter.origin, letter.piece?.number ?? 0) }
+            if known.contains(mark) || knownBefore.contains(mark) { continue }
+            bytes += Self.text(letter, reason: reason)
+            marks.append(mark)
+            if letter.piece?.isLast ?? true { ended += 1 }
         }
-        if let text = String(validating: line, as: UTF8.self) {
-            object.append("line", .string(text))
-        } else {
-            object.append("line_hex", .string(Self.hex(line)))
-        }
-        let bytes = JSONWriter.compact.bytes(.object(object)) + [0x0A]
+        if marks.isEmpty { return true }
         do throws(SystemError) {
             try find()
             guard size + bytes.count <= limit else {
@@ -138,9 +143,27 @@ package final class DeadLetterFile {
         }
         problem = nil
         size += bytes.count
-        remember(mark)
-        if piece?.isLast ?? true { count += 1 }
+        for mark in marks { remember(mark) }
+        count += ended
         return true
+    }
+
+    private static func text(_ letter: Letter, reason: String) -> [UInt8] {
+        var object = JSONObject([
+            .init("time", .string(Clock.now().description)), .init("reason", .string(reason)),
+            .init("origin", .string(letter.origin)),
+        ])
+        if let piece = letter.piece {
+            object.append("piece", .integer(piece.number))
+            object.append("last", .bool(piece.isLast))
+        }
+        let text = letter.line.withUnsafeBytes { String(validating: $0, as: UTF8.self) }
+        if let text {
+            object.append("line", .string(text))
+        } else {
+            object.append("line_hex", .string(letter.line.withUnsafeBytes(hex)))
+        }
+        return JSONWriter.compact.bytes(.object(object)) + [0x0A]
     }
 
     private func remember(_ mark: Mark) {

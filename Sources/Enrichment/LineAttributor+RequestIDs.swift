@@ -30,10 +30,14 @@ extension LineAttributor {
     private func admitted(
         _ stamp: LineStamp, at time: Instant, _ line: Span<UInt8>, _ facts: borrowing LineFacts
     ) throws(ManifestIndexError) -> Attribution {
-        let answered = max(time.advanced(by: facts.duration), facts.time ?? time)
+        // Whatever it says of how long it took: a line that is there was answered by now.
+        let answered = max(min(time.advanced(by: facts.duration), now), facts.time ?? time, time)
+        // A clock that is ahead tells nothing of when it was.
+        let isAhead = answered.microseconds &- now.microseconds > settings.skew
         func sure(_ live: Live) -> Attribution {
             let admitted = sureness(live, at: time, reach: settings.skew)
-            return answered == time ? admitted : min(admitted, sureness(live, at: answered, reach: settings.skew))
+            if answered == time { return admitted }
+            return min(admitted, isAhead ? .mixed : sureness(live, at: answered, reach: settings.skew))
         }
         let own = try live(line, facts, at: time)
         if facts.variant != nil, own.stamp === stamp { return sure(own) }

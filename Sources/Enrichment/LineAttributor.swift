@@ -73,7 +73,7 @@ package final class LineAttributor {
     private let doubts: (Bool) -> Doubts
     private var doubtsNow = Doubts()
     /// When it was last refreshed: the time of lines that have none.
-    private var now = Clock.now()
+    private(set) var now = Clock.now()
     private var revision: Int64 = -1
     /// The index could not be asked the last time: it is not asked again with each line.
     private var isBlind = false

@@ -25,7 +25,7 @@ package final class LineIntake {
     package private(set) var outsideWindow: UInt64 = 0
     /// The instance's, with which every origin begins.
     private let identity: String
-    let newName: () -> String
+    private let newName: () -> String
     private var window: (back: Int64, ahead: Int64)
     /// What files' lines are for now.
     var fileMode = FileMode.direct
@@ -128,10 +128,8 @@ package final class LineIntake {
 
     /// Whether everything that was taken is where it belongs, or in the spool.
     var owesNothing: Bool { unburied.isEmpty }
-    /// In lines: of the first one, some pieces may be there already.
-    var owed: Int64 {
-        Int64(unburied.enumerated().count { $0.offset == 0 || $0.element.piece.number == 0 })
-    }
+    /// In lines.
+    var owed: Int64 { Int64(Set(unburied.map(\.origin)).count) }
 
     // MARK: - Into the spool
 
@@ -157,23 +155,22 @@ package final class LineIntake {
         enricher.counters.bytes &+= UInt64(bytes)
     }
 
-    /// Puts those lines of a body that are too long among the dead letters, before anything else of it is taken. False when they are not taken
-    /// there; what is asked again under the same name is not put there twice.
-    func buryOverlong(of bytes: UnsafeRawBufferPointer, from source: any LineSource, named name: String) -> Bool {
+    /// Puts those lines of a body that are too long among the dead letters, before anything else of it is taken: all of them, or none. False
+    /// when they are not taken there.
+    func buryOverlong(of bytes: UnsafeRawBufferPointer, from source: any LineSource) -> Bool {
         guard bytes.count > settings.lineLimit else { return true }
         var cutter = LineCutter(limit: settings.lineLimit)
-        var (ordinal, isPut) = (0, true)
+        var letters: [DeadLetterFile.Letter] = []
+        var origin = ""
         func take(_ piece: LineCutter.Piece, _ line: Span<UInt8>) {
-            guard isPut, case .overlong(let number, let isLast, _) = piece else { return }
-            if number == 0 { ordinal += 1 }
-            let origin = "\(identity)/\(source.name)/dead/\(name).\(ordinal)"
-            isPut = line.withUnsafeBytes {
-                deadLetters.append($0, origin: origin, reason: tooLong, piece: (number, isLast))
-            }
+            guard case .overlong(let number, let isLast, _) = piece else { return }
+            if number == 0 { origin = "\(identity)/\(source.name)/dead/\(newName())" }
+            letters.append(
+                DeadLetterFile.Letter(line: line.array(0..<line.count), origin: origin, piece: (number, isLast)))
         }
         cutter.take(bytes) { take($0, $1) }
         cutter.finish { take($0, $1) }
-        return isPut
+        return letters.isEmpty || deadLetters.append(letters, reason: tooLong)
     }
 
     /// Puts dead letters where they belong, as far as that can be done.

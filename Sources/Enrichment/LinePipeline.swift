@@ -88,7 +88,8 @@ package final class LinePipeline {
             for news in source.takeNews() { tell(news) }
         }
         if intake.spool.write() { for source in sources { source.written() } }
-        lost = intake.spool.close() + intake.owed
+        lostInSpool = intake.spool.close()
+        lost = lostInSpool + intake.owed
         acknowledge()
         // Before the memory that its records lie in.
         sink.close()
@@ -101,6 +102,7 @@ package final class LinePipeline {
 
     /// How many lines were taken and could be kept nowhere.
     package private(set) var lost: Int64 = 0
+    private var lostInSpool: Int64 = 0
     /// What keeps lines from going out, if anything does.
     package var problem: String? { sink.problem }
     package var isBroken: Bool { sink.isBroken }
@@ -112,7 +114,7 @@ package final class LinePipeline {
     /// How many lines are neither delivered nor dead.
     package var waiting: Int64 {
         Int64(intake.delivery.unsettled) + intake.spool.unsyncedLines + intake.spool.unread - intake.spool.adoptedAhead
-            - lost
+            - lostInSpool
     }
     package var dead: UInt64 { intake.deadLetters.count }
     /// Why the ledger could not be asked, if it ever could not.

@@ -43,8 +43,6 @@ package final class PostedLines: LineSource {
         let lines: Int
         let since: Int64
         let done: @Sendable (Outcome) -> Void
-        /// What its lines that are too long are called, once it was looked at.
-        var name: String?
     }
 
     package let name: StaticString = "http"
@@ -100,9 +98,7 @@ package final class PostedLines: LineSource {
 
     /// Before anything of it is taken, its lines that are too long must be where they belong.
     private func bury(_ body: Body, _ intake: LineIntake) -> Bool {
-        let name = body.name ?? intake.newName()
-        waiting[0].name = name
-        return body.bytes.withUnsafeBytes { intake.buryOverlong(of: $0, from: self, named: name) }
+        body.bytes.withUnsafeBytes { intake.buryOverlong(of: $0, from: self) }
     }
 
     private func take(_ piece: LineCutter.Piece, _ line: Span<UInt8>, _ intake: LineIntake) {

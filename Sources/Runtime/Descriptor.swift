@@ -3,10 +3,13 @@ import Glibc
 
 /// An open file descriptor with one owner, which closes it.
 package struct Descriptor: ~Copyable {
-    /// Opens those of standard input, output and errors that are closed, on nothing. Before anything else is opened.
-    package static func fillStandard() {
-        // The lowest free number is taken each time.
-        for number: Int32 in 0...2 where fcntl(number, F_GETFD) < 0 { _ = colophon_open("/dev/null", O_RDWR, 0) }
+    /// Keeps the numbers of standard input, output and errors from being taken where they are closed: whoever reads or writes there fails as
+    /// before. Before anything else is opened.
+    package static func holdStandard() {
+        // The lowest free number is taken each time; nothing can be read that is opened to be written, nor the other way.
+        for number: Int32 in 0...2 where fcntl(number, F_GETFD) < 0 {
+            _ = colophon_open("/dev/null", number == 0 ? O_WRONLY : O_RDONLY, 0)
+        }
     }
 
     package let number: Int32

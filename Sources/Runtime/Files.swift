@@ -4,16 +4,19 @@ import Provenance
 
 /// Whole files and directories.
 package enum Files {
-    /// Whether questions about `path` are answered by this machine alone, and not by another one, or a process, which may let them wait.
+    /// Whether questions about `path`, or where it would be, are answered by this machine's kernel, and not by another machine or a process,
+    /// which may let them wait.
     package static func isLocal(_ path: String) -> Bool {
         var system = statfs()
-        guard statfs(path, &system) == 0 else { return true }
-        return !elsewhere.contains(UInt32(truncatingIfNeeded: system.f_type))
+        if statfs(path, &system) == 0 { return local.contains(UInt32(truncatingIfNeeded: system.f_type)) }
+        guard errno == ENOENT, statfs(Paths.directory(of: path), &system) == 0 else { return false }
+        return local.contains(UInt32(truncatingIfNeeded: system.f_type))
     }
 
-    /// NFS, SMB in its three forms, Ceph, FUSE, 9p, AFS, Lustre.
-    private static let elsewhere: Set<UInt32> = [
-        0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x00C3_6400, 0x6573_5546, 0x0102_1997, 0x5346_414F, 0x0BD0_0BD0,
+    /// ext, XFS, Btrfs, tmpfs, ramfs, overlayfs, ZFS, F2FS, bcachefs, squashfs, EROFS.
+    private static let local: Set<UInt32> = [
+        0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x8584_58F6, 0x794C_7630, 0x2FC1_2FC1, 0xF2F5_2010, 0xCA45_1A4E,
+        0x7371_7368, 0xE0F5_E1E2,
     ]
 
     /// The bytes of a regular file; nil when it has more than `limit`.

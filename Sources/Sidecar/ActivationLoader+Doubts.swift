@@ -36,7 +36,7 @@ extension ActivationLoader {
     /// What the pointer looks like has been looked into.
     func publishWatch(_ index: Int, _ seen: PointerWatch? = nil) {
         let watch = seen ?? watches[index]
-        let answersAtOnce = Files.isLocal(states[index].path)
+        let answersAtOnce = watch.isLocal
         shared.withLock {
             $0[index].watch = answersAtOnce ? watch : nil
             $0[index].lookedAt = lookedAt[index]

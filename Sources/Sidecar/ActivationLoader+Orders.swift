@@ -66,7 +66,7 @@ extension ActivationLoader {
             }
             return orders
         }
-        for tell in rest.whenLooked { tell([]) }
+        for tell in rest.looking + rest.whenLooked { tell([]) }
         rest.current?.reply(
             .refused(
                 reason: "the sidecar is ending, and has not got to the end of it: /v1/history tells what became active",

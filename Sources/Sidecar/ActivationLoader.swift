@@ -79,8 +79,9 @@ final class ActivationLoader: @unchecked Sendable {
         /// Who asked that the pointers be looked at; nil when nobody did.
         var cause: Cause?
         var actor: String?
-        /// Those who want to know what came of it.
+        /// Those who want to know what came of it, and those of whom that is being found out.
         var whenLooked: [Reloader.WhenLooked] = []
+        var looking: [Reloader.WhenLooked] = []
         /// Nobody will take anything any more.
         var hasEnded = false
     }
@@ -178,6 +179,7 @@ final class ActivationLoader: @unchecked Sendable {
             if isStopping.load(ordering: .acquiring) { return }
             ledgerDeadline = nil
             let orders = takeOrders()
+            if isStopping.load(ordering: .acquiring) { return }
             for index in watches.indices {
                 // What failed may succeed now: an artifact arrives late, a disk has room again.
                 let hasChanged = look(index)
@@ -185,7 +187,7 @@ final class ActivationLoader: @unchecked Sendable {
                 let isDue = hasChanged || states[index].overridden == nil && (orders.cause != nil || isUnsure)
                 if isDue { load(index, cause: orders.cause ?? .pointer, by: orders.actor) }
             }
-            for tell in orders.whenLooked { tell(states) }
+            for tell in takeLooking() { tell(states) }
             writeDoubts()
             noteWatched()
             // What others have added to the ledger since, an upstream may name.
@@ -219,12 +221,24 @@ final class ActivationLoader: @unchecked Sendable {
     private func takeOrders() -> Orders {
         let asked = orders.withLock { orders in
             let asked = orders
+            orders.looking += orders.whenLooked
             (orders.settings, orders.cause, orders.actor, orders.whenLooked) = (nil, nil, nil, [])
             return asked
         }
         if let new = asked.settings { adopt(new) }
-        while !isStopping.load(ordering: .acquiring), let order = nextOrder() { carryOut(order) }
+        // Those that come meanwhile wait for the next turn.
+        for _ in asked.activations {
+            guard !isStopping.load(ordering: .acquiring), let order = nextOrder() else { break }
+            carryOut(order)
+        }
         return asked
+    }
+
+    private func takeLooking() -> [Reloader.WhenLooked] {
+        orders.withLock { orders in
+            defer { orders.looking = [] }
+            return orders.looking
+        }
     }
 
     private func adopt(_ new: SidecarSettings) {
@@ -252,8 +266,8 @@ final class ActivationLoader: @unchecked Sendable {
         let time = Clock.now()
         watches[index].remember()
         defer {
-            publishWatch(index)
             if states[index].isCurrent { lookedAt[index] = max(lookedAt[index], time) }
+            publishWatch(index)
         }
         do throws(LoadFailure) {
             guard let file = try follow(index) else { return }

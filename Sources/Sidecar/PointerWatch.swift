@@ -26,6 +26,11 @@ struct PointerWatch: Sendable {
         ] + Paths.links(on: path).map(Paths.directory)
     }
 
+    /// Whether looking never waits for another machine.
+    var isLocal: Bool {
+        (Paths.links(on: path).map(Paths.directory) + [path] + (file.map { [$0] } ?? [])).allSatisfy(Files.isLocal)
+    }
+
     /// When it came to lead where it leads, as far as its links and its file say: whoever puts one in place changes that one. Where there is
     /// nothing, its directory says when that went.
     var changedAt: Instant? {

@@ -33,10 +33,13 @@ extension Tracer {
         if let time, time.microseconds < minted.time.microseconds - skew - duration {
             return unknown("the line is of \(time), and the request id \(id) was minted only at \(minted.time)")
         }
-        let answered = max(minted.time.advanced(by: duration), time ?? minted.time)
+        let answered = max(min(minted.time.advanced(by: duration), clock()), time ?? minted.time, minted.time)
         let sure = try sureness(of: traced.indexed, at: minted.time, until: answered)
         return TraceAnswer(
-            input: input, outcome: .found(checked(traced), .requestID, sure, note: Self.admissionNote(sure)))
+            input: input,
+            outcome: .found(
+                checked(traced), .requestID, sure,
+                note: isAhead(answered, skew) ? Self.aheadNote : Self.admissionNote(sure)))
     }
 
     /// How surely a manifest answered what was admitted at `time` and answered by `end`; the id does not say for which variant.
@@ -48,7 +51,10 @@ extension Tracer {
             guard let (live, interval) = try index.live(variant: variant, at: time),
                 live.manifest.digest == manifest.manifest.digest
             else { continue }
-            for moment in [time, end] { sure = min(sure ?? .inferred, try sureness(interval, at: moment, reach: skew)) }
+            let admitted = try sureness(interval, at: time, reach: skew)
+            // A clock that is ahead tells nothing of when it was.
+            let answered = isAhead(end, skew) ? .mixed : try sureness(interval, at: end, reach: skew)
+            sure = min(sure ?? .inferred, admitted, answered)
         }
         // Where it was ever live, but for nobody then, it was so near an activation that nobody can tell.
         if let sure { return sure }

@@ -270,12 +270,12 @@ package final class Tracer {
     }
 
     /// Whether nobody can know yet what is live then.
-    private func isAhead(_ time: Instant, _ reach: Int64) -> Bool {
+    func isAhead(_ time: Instant, _ reach: Int64) -> Bool {
         time.microseconds.subtractingReportingOverflow(reach).partialValue > clock().microseconds
     }
 
-    private static let aheadNote =
-        "its time lies ahead of this machine's clock, and what will be active then nobody knows: see that the clocks agree"
+    static let aheadNote =
+        "its time lies ahead of this machine's clock, and what is active then nobody knows yet: see that the clocks agree"
 
     /// How surely what was live at `time` answered then: after an activation the model server may still have spoken with the manifest before,
     /// and clocks differ.

@@ -68,5 +68,5 @@ private func unknownCommand(_ words: [String]) -> CommandError {
 }
 
 // Where one of them is closed, the next file would take its place, and messages would be written into it.
-Descriptor.fillStandard()
+Descriptor.holdStandard()
 exit(runCommandLine(Array(CommandLine.arguments.dropFirst())).rawValue)

@@ -156,7 +156,7 @@ struct RobustnessTests {
         colophon.scratch.write("old/ledger.sqlite", bytes: try #require(Scratch.bytes(of: fixture)))
         let script = """
             mount --bind old old && mount -o remount,ro,bind old || exit 99
-            "$0" trace --data-dir old "2125-03-04T18:21:03Z,7,recommendation request /recommend/7, status 200, variant=als_model, result: a, 5 ms" |
+            "$0" trace --data-dir old "$(date -u +%FT%TZ),7,recommendation request /recommend/7, status 200, variant=als_model, result: a, 5 ms" |
                 head -n 1
             """
         let result = Program.run(

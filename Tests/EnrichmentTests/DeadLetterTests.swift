@@ -109,6 +109,25 @@ struct DeadLetterTests {
         #expect(try origins(path) == ["i/a:0", "i/a:1", "i/a:2"])
     }
 
+    @Test("Several are put there together, or none is")
+    func together() throws {
+        let scratch = Scratch()
+        let path = scratch.path("dead-letters.jsonl")
+        let letters = try DeadLetterFile(path, limit: 1000)
+        func all(_ sizes: [Int]) -> [DeadLetterFile.Letter] {
+            sizes.enumerated().map {
+                .init(
+                    line: Array(repeating: 0x78, count: $0.element), origin: "i/http/dead/\($0.offset)",
+                    piece: (0, true))
+            }
+        }
+        #expect(!letters.append(all([100, 2000]), reason: "a test"))
+        #expect(try origins(path).isEmpty && letters.count == 0 && letters.problem != nil)
+        #expect(letters.append(all([100, 200]), reason: "a test"))
+        #expect(
+            try origins(path) == ["i/http/dead/0", "i/http/dead/1"] && letters.count == 2 && letters.problem == nil)
+    }
+
     @Test("Somebody may move the file away or empty it at any time")
     func emptied() throws {
         let scratch = Scratch()

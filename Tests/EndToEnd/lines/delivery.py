@@ -286,9 +286,9 @@ def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
     with Upstream(ok) as upstream:
         with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", topic, "--attribution-settle", "none",
                       "--attribution-skew", "0") as colophon:
-            def post(n, later=0.0):
+            def post(n, at=None):
                 request = urllib.request.Request(
-                    f"http://{colophon.admin}/v1/logs", data=line(n, milliseconds=(time.time() + later) * 1000).encode(), headers={"Content-Type": "application/x-ndjson"})
+                    f"http://{colophon.admin}/v1/logs", data=line(n, milliseconds=(at or time.time()) * 1000).encode(), headers={"Content-Type": "application/x-ndjson"})
                 assert urllib.request.urlopen(request, timeout=PATIENCE).status == 204
 
             def is_current():
@@ -300,9 +300,11 @@ def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
             bad = time.time()
             place(colophon.pointer, manifest("m1"))
             wait_until(is_current, "the pointer is good again")
-            post(3, later=0.1)
+            good = time.time()
+            wait_until(lambda: time.time() > good + 0.1, "the next tenth of a second")
+            post(3)
             # One from when it was bad, which comes late.
-            post(4, later=bad - time.time())
+            post(4, at=bad)
             records = kafka.read(topic, 4)
     assert [number_of(record) for record in records] == [1, 2, 3, 4]
     said = [record.headers["attribution"] for record in records]

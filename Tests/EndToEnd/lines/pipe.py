@@ -195,16 +195,22 @@ def test_what_it_says_is_written_nowhere_else():
     """Where a descriptor is closed, the next file that is opened would have its number."""
     with Pipe() as pipe:
         pipe.process.communicate()
-        for closed in ("2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"):
+        for closed in ("2>&-", "1>&- 2>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"):
             out = pipe.path / "out"
             out.unlink(missing_ok=True)
             (pipe.path / "in").write_text(line(1) + "\n")
             source = "" if closed.startswith("0") else f"<{pipe.path}/in"
             command = f"{COLOPHON} enrich --manifest {pipe.path}/m.json --data-dir {pipe.path}/data --to file:{out} {source} {closed}"
-            assert subprocess.run(["sh", "-c", command], timeout=PATIENCE).returncode == 0
+            assert subprocess.run(["sh", "-c", command], timeout=PATIENCE).returncode == (0 if source else 1)
             assert out.read_text().count("\n") == (1 if source else 0) and "colophon:" not in out.read_text(), out.read_text()
             cursor = pipe.path / "data/instances/enrich/spool/cursor"
             assert not cursor.exists() or b"colophon" not in cursor.read_bytes(), cursor.read_bytes()
+        # What cannot be written is not taken for written.
+        (pipe.path / "log").write_text(line(1) + "\n" + line(2) + "\n")
+        enrich = f"{COLOPHON} enrich --manifest {pipe.path}/m.json --data-dir {pipe.path}/d --files {pipe.path}/log --once"
+        for redirection, code, count in (("1>&-", 1, 0), ("", 0, 2)):
+            result = subprocess.run(["sh", "-c", f"{enrich} {redirection}"], capture_output=True, text=True, timeout=PATIENCE)
+            assert (result.returncode, result.stdout.count("\n")) == (code, count), result
 
 
 def test_a_manifest_that_cannot_be_active_is_refused():
