@@ -41,14 +41,8 @@ package final class LineIntake {
     /// What each stream's line that is too long is called.
     private var overlongNames: [ObjectIdentifier: String] = [:]
     /// Dead letters that could not be put where they belong yet; while there are any, nothing more is taken.
-    private var unburied: [Letter] = []
+    private var unburied: [DeadLetterFile.Letter] = []
     private var lastSource: (identity: ObjectIdentifier, number: UInt32)?
-
-    private struct Letter {
-        let line: [UInt8]
-        let origin: String
-        let piece: (number: Int, isLast: Bool)
-    }
 
     package init(
         _ settings: Settings, enricher: consuming LineEnricher, spool: consuming Spool<SpoolDirectory>,
@@ -144,7 +138,8 @@ package final class LineIntake {
             let key = ObjectIdentifier(stream ?? source)
             let origin = overlongNames[key] ?? "\(identity)/\(source.name)/dead/\(newName())"
             overlongNames[key] = isLast ? nil : origin
-            unburied.append(Letter(line: line.array(0..<line.count), origin: origin, piece: (number, isLast)))
+            unburied.append(
+                DeadLetterFile.Letter(line: line.array(0..<line.count), origin: origin, piece: (number, isLast)))
             buryAll()
         }
     }
@@ -176,13 +171,7 @@ package final class LineIntake {
     /// Puts dead letters where they belong, as far as that can be done.
     func buryAll() {
         deadLetters.lookAgain()
-        while let letter = unburied.first {
-            let isPut = letter.line.withUnsafeBytes { bytes in
-                deadLetters.append(bytes, origin: letter.origin, reason: tooLong, piece: letter.piece)
-            }
-            guard isPut else { return }
-            unburied.removeFirst()
-        }
+        while let letter = unburied.first, deadLetters.append([letter], reason: tooLong) { unburied.removeFirst() }
     }
 
     /// The number of a source whose lines are named by their place in the spool.

@@ -29,7 +29,7 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .system(let error): error.description
         case .ledger(let error):
             "the ledger cannot be opened, and without one nothing is activated: \(error) (--data-dir, or COLOPHON_DATA_DIR, says where it is)"
-        case .noManifest: SettingError("manifest", noManifest).description
+        case .noManifest(let variant, let path, let reason): Self.noManifest(variant, path, reason).description
         case .notRecorded(let reason): "the activation cannot be recorded: \(reason)"
         case .address(let key, let error): SettingError(key, "\(error)").description
         case .listen(let key, let error): SettingError(key, ": \(error)").description
@@ -46,11 +46,12 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
 
     private static let properties = "kafka.properties"
 
-    private var noManifest: String {
-        guard case .noManifest(let variant, let path, let reason) = self else { return "" }
+    private static func noManifest(_ variant: String, _ path: String, _ reason: String) -> SettingError {
         let whose = variant == SidecarSettings.onlyVariant ? "" : " for the variant \(variant.onOneLine)"
-        return
+        return SettingError(
+            "manifest",
             "\(path.isEmpty ? "names" : "leads to") no manifest to serve with\(whose): \(reason); or start without one by --manifest-optional"
+        )
     }
 
     /// The same, by the name and the place at which the value was given.
@@ -59,7 +60,7 @@ package enum SidecarError: Error, Sendable, CustomStringConvertible {
         case .setting(let error): configuration.text(error)
         case .address(let key, let error): configuration.text(SettingError(key, "\(error)"))
         case .listen(let key, let error): configuration.text(SettingError(key, ": \(error)"))
-        case .noManifest: configuration.text(SettingError("manifest", noManifest))
+        case .noManifest(let variant, let path, let reason): configuration.text(Self.noManifest(variant, path, reason))
         case .kafka(let error) where error.description.hasPrefix(Self.properties):
             configuration.text(
                 SettingError(Self.properties, String(error.description.dropFirst(Self.properties.count))))
