@@ -1,5 +1,6 @@
 import Crypto
 import Provenance
+import Runtime
 import TestSupport
 import Testing
 
@@ -81,12 +82,24 @@ struct RequestIDTests {
         #expect(other.stamp.manifest?.version == "als-2" && other.attribution == .mixed)
     }
 
-    /// What a request was called that was admitted then, under the first manifest.
-    private static func minted(_ time: String) throws -> String {
+    /// What a request was called that was admitted then, under the manifest `number`.
+    private static func minted(_ time: Instant, _ number: Int = 1) throws -> String {
         let letters = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
-        let milliseconds = try instant(time).microseconds / 1000
-        let digits = (0..<10).reversed().map { letters[Int(milliseconds >> (5 * $0)) & 31] }
-        return String(digits) + "C8M3V5T9WXYZABCD-" + (try Specimen.manifest(1)).digest.short
+        let digits = (0..<10).reversed().map { letters[Int((time.microseconds / 1000) >> (5 * $0)) & 31] }
+        return String(digits) + "C8M3V5T9WXYZABCD-" + (try Specimen.manifest(number)).digest.short
+    }
+
+    @Test(
+        "however long a line says that it took, it was answered by now; a clock that is ahead makes it unsure",
+        arguments: [(Int64(0), Attribution.inferred), (60, .mixed)])
+    func wasAnsweredByNow(ahead: Int64, expected: Attribution) throws {
+        let now = Clock.now()
+        let id = try Self.minted(now.advanced(by: -10_000_000), 2)
+        let told = now.advanced(by: ahead * 1_000_000)
+        let line = LineTests.seed.replacing("2025-03-04T18:21:03.219384Z", with: "\(told)")
+            .replacing("42 ms", with: "86400000 ms").replacing("bucket=", with: "request_id=\(id), bucket=")
+        let result = LineTests.enrich(line, try LineTests.index()).result
+        #expect(result.stamp.manifest?.version == "als-2" && result.attribution == expected)
     }
 
     @Test(
@@ -97,7 +110,7 @@ struct RequestIDTests {
             ("18:59:50", "18:59:59.5", "4 ms", .mixed),
         ])
     func spansActivation(admitted: String, told: String, duration: String, expected: Attribution) throws {
-        let id = try Self.minted("2025-03-04T\(admitted)Z")
+        let id = try Self.minted(try Self.instant("2025-03-04T\(admitted)Z"))
         let line = LineTests.seed.replacing("18:21:03.219384", with: told).replacing("42 ms", with: duration)
             .replacing("bucket=", with: "request_id=\(id), bucket=")
         let result = LineTests.enrich(line, try LineTests.index()).result

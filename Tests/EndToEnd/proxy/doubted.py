@@ -260,15 +260,7 @@ def test_a_pointer_that_changes_while_nobody_reads_it_is_seen_by_whoever_reads_l
         with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "60s",
                       "--logs-to", f"file:{out}", "--logs-http", "true", "--logs-match", "all", manifest_args=pointers, version=None, directory=str(at)) as colophon:
             def post(at):
-                when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1e6) % 1_000_000:06d}Z"
-                before = out.read_text().count("\n") if out.exists() else 0
-                request = urllib.request.Request(
-                    f"http://{colophon.admin}/v1/logs", data=json.dumps({"time": when, "variant": "b", "user_id": "7", "items": ["1"]}).encode() + b"\n",
-                    headers={"Content-Type": "application/x-ndjson"})
-                urllib.request.urlopen(request, timeout=PATIENCE).close()
-                wait_until(lambda: out.exists() and out.read_text().count("\n") > before, "the line")
-                one = json.loads(out.read_text().splitlines()[-1])
-                return one.get("model_version"), one.get("attribution", "inferred")
+                return posted(colophon, out, "b", at)
 
             def of(name):
                 return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == name)
@@ -295,6 +287,48 @@ def test_a_pointer_that_changes_while_nobody_reads_it_is_seen_by_whoever_reads_l
             wait_until(lambda: of("b")["model_version"] == "b2" and of("b")["current"], "b2")
             later(1.2)
             assert post(time.time()) == ("b2", "inferred")
+
+
+def posted(colophon, out, variant, at):
+    """What is said of a line of that time: version and attribution."""
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1e6) % 1_000_000:06d}Z"
+    before = out.read_text().count("\n") if out.exists() else 0
+    request = urllib.request.Request(
+        f"http://{colophon.admin}/v1/logs", data=json.dumps({"time": when, "variant": variant, "user_id": "7", "items": ["1"]}).encode() + b"\n",
+        headers={"Content-Type": "application/x-ndjson"})
+    urllib.request.urlopen(request, timeout=PATIENCE).close()
+    wait_until(lambda: out.exists() and out.read_text().count("\n") > before, "the line")
+    one = json.loads(out.read_text().splitlines()[-1])
+    return one.get("model_version"), one.get("attribution", "inferred")
+
+
+def test_what_went_to_the_same_and_back_while_others_were_hashed_is_not_doubted_for_ever():
+    with Upstream(ok) as upstream, directory("/dev/shm" if os.path.isdir("/dev/shm") else None) as at:
+        place(at / "a.json", manifest("a1"))
+        deep = at / "deep"
+        for name in ("one", "other"):
+            (deep / name).mkdir(parents=True)
+            place(deep / name / "b.json", manifest("b1"))
+        (deep / "one").rename(deep / "live")
+        with open(at / "big", "wb") as big:
+            big.truncate(16 << 30)
+        pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={deep / 'live' / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
+        out = at / "out"
+        with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms",
+                      "--logs-to", f"file:{out}", "--logs-http", "true", "--logs-match", "all", manifest_args=pointers, version=None, directory=str(at)) as colophon:
+            # What has just changed is read once more two seconds later.
+            later(2.5)
+            # It is never done with that: what it finds at the end is not what it should be, either.
+            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": "0" * 64, "size_bytes": 16 << 30}}))
+            wait_until(lambda: is_hashing(colophon), "it to hash")
+            (deep / "live").rename(deep / "one")
+            (deep / "other").rename(deep / "live")
+            # Until it was looked at, and found to be the same.
+            wait_until(lambda: posted(colophon, out, "b", time.time()) == ("b1", "inferred"), "it to be looked at")
+            (deep / "live").rename(deep / "other")
+            (deep / "one").rename(deep / "live")
+            wait_until(lambda: posted(colophon, out, "b", time.time()) == ("b1", "inferred"), "it to be looked at again")
+            assert is_hashing(colophon), "it was hashed too fast for this test"
 
 
 def is_hashing(colophon):

@@ -106,7 +106,8 @@ def test_told_to_end_before_it_serves_it_ends_and_answers_who_waits():
 def test_told_to_end_it_answers_whoever_waits_for_an_order():
     """Also for the one that is being carried out, however long its artifacts are hashed."""
     with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-starting-") as directory:
-        with Colophon(upstream.address, "--timeouts-drain", "2s", directory=directory) as colophon:
+        # Nobody is looked at for a minute.
+        with Colophon(upstream.address, "--timeouts-drain", "2s", "--poll", "60s", directory=directory) as colophon:
             answers = []
             with open(Path(directory, "big"), "wb") as out:
                 out.truncate(12 << 30)
@@ -128,6 +129,9 @@ def test_told_to_end_it_answers_whoever_waits_for_an_order():
                 one.start()
             wait_until(lambda: "\ncolophon_activation_orders_waiting 2\n" in
                        urllib.request.urlopen(f"http://{colophon.admin}/metrics", timeout=PATIENCE).read().decode(), "two to wait and one not to")
+            # Whoever looks at lines from outside finds it doubted at once.
+            with contextlib.closing(sqlite3.connect(Path(directory, "data", "ledger.sqlite"))) as ledger:
+                wait_until(lambda: ledger.execute("SELECT count(*) FROM doubts").fetchone() == (1,), "the doubt")
             assert not answers, answers
             colophon.terminate()
             assert colophon.process.wait(PATIENCE) == 0, colophon.said()
