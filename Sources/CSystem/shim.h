@@ -5,6 +5,7 @@
 #include <linux/magic.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>

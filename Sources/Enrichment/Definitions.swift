@@ -2,8 +2,9 @@ import Provenance
 
 /// What records name by number: manifests' record headers, and where lines came from.
 package final class Definitions {
-    /// A source's lines are named `<instance>/<source>:<position>`.
-    private var sources: [[UInt8]] = []
+    /// A source's lines are named `<instance>/<source>:<position>`. What is handed out of every line lies in memory of its own: an array
+    /// would cost a count of references.
+    private var sources: [UnsafeRawBufferPointer] = []
     private var sourceNumbers: [[UInt8]: UInt32] = [:]
     private var stamps: [StampValues] = []
     private var stampNumbers: [[UInt8]: UInt32] = [:]
@@ -15,16 +16,27 @@ package final class Definitions {
         _ = stamp(payload: StampValues.payload(LineStamp.none.recordValues))
     }
 
+    deinit {
+        for source in sources { source.deallocate() }
+        for stamp in stamps { stamp.payload.deallocate() }
+    }
+
     /// The number of the source with this name: `http/<generation>`.
     package func source(_ name: [UInt8]) -> UInt32 {
         if let known = sourceNumbers[name] { return known }
         let number = UInt32(sources.count)
-        sources.append(name)
+        sources.append(Self.copy(name))
         sourceNumbers[name] = number
         return number
     }
 
-    func sourceName(_ number: UInt32) -> [UInt8] { sources[Int(number)] }
+    private static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+        copy.copyBytes(from: bytes)
+        return UnsafeRawBufferPointer(copy)
+    }
+
+    func sourceName(_ number: UInt32) -> UnsafeRawBufferPointer { sources[Int(number)] }
 
     func stamp(_ held: HeldStamp) -> UInt32 {
         if held === lastStamp.held { return lastStamp.number }
@@ -37,22 +49,23 @@ package final class Definitions {
     func stamp(payload: [UInt8]) -> UInt32 {
         if let known = stampNumbers[payload] { return known }
         let number = UInt32(stamps.count)
-        stamps.append(StampValues(payload: payload))
+        stamps.append(StampValues(payload: Self.copy(payload)))
         stampNumbers[payload] = number
         return number
     }
 
-    func stampPayload(_ number: UInt32) -> [UInt8] { stamps[Int(number)].payload }
+    func stampPayload(_ number: UInt32) -> UnsafeRawBufferPointer { stamps[Int(number)].payload }
 
-    func stampValue(_ number: UInt32, _ field: ProvenanceField) -> [UInt8]? {
+    func stampValue(_ number: UInt32, _ field: ProvenanceField) -> UnsafeRawBufferPointer? {
         stamps[Int(number)].values[field.rawValue]
     }
 }
 
 /// A manifest's values in record headers, as the spool keeps them: for each field two bytes of length, and the value.
 struct StampValues {
-    let payload: [UInt8]
-    let values: [[UInt8]?]
+    let payload: UnsafeRawBufferPointer
+    /// Where each stands in it.
+    private(set) var values = InlineArray<5, UnsafeRawBufferPointer?>(repeating: nil)
 
     private static let absent = UInt16.max
 
@@ -63,23 +76,16 @@ struct StampValues {
         }
     }
 
-    init(payload: [UInt8]) {
+    init(payload: UnsafeRawBufferPointer) {
         self.payload = payload
-        var values: [[UInt8]?] = []
-        var rest = payload[...]
-        while values.count < ProvenanceField.allCases.count {
-            guard rest.count >= 2 else {
-                values.append(nil)
-                continue
-            }
-            let count = UInt16(rest.removeFirst()) | UInt16(rest.removeFirst()) << 8
-            if count == Self.absent {
-                values.append(nil)
-            } else {
-                values.append(Array(rest.prefix(Int(count))))
-                rest = rest.dropFirst(Int(count))
-            }
+        var offset = 0
+        for index in values.indices where payload.count - offset >= 2 {
+            let count = UInt16(littleEndian: payload.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+            offset += 2
+            guard count != Self.absent else { continue }
+            let end = min(offset + Int(count), payload.count)
+            values[index] = UnsafeRawBufferPointer(rebasing: payload[offset..<end])
+            offset = end
         }
-        self.values = values
     }
 }

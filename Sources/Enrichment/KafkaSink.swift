@@ -67,7 +67,7 @@ package final class KafkaSink: RecordSink {
         case .full: return .later
         case .refused(let code):
             if KafkaError.refusesRecord(code) { return .refused(reason: Self.words(code)) }
-            note(KafkaError.reason(code), KafkaError.name(code))
+            note(KafkaError.reason(code), code)
             return .later
         }
     }
@@ -81,14 +81,14 @@ package final class KafkaSink: RecordSink {
             producer = made
             return made
         } catch {
-            note(error.reason, error.name)
+            note(error.reason, error.code)
             return nil
         }
     }
 
-    private static func words(_ code: Int32) -> String { "\(KafkaError.reason(code)) (\(KafkaError.name(code)))" }
+    private static func words(_ code: Int32) -> String { KafkaError.words(KafkaError.reason(code), code) }
 
-    private func note(_ reason: String, _ name: String) { problem = "\(reason) (\(name))" }
+    private func note(_ reason: String, _ code: Int32) { problem = KafkaError.words(reason, code) }
 
     private func count(_ name: String) {
         guard let index = errors.firstIndex(where: { $0.name == name }) else {
@@ -110,7 +110,9 @@ package final class KafkaSink: RecordSink {
                     problem = nil
                     body(token, .arrived)
                 } else {
-                    note(KafkaError.reason(code), KafkaError.name(code))
+                    if !KafkaError.isOfGivenUpClient(code) {
+                        note(KafkaError.reason(code), code)
+                    }
                     count(KafkaError.name(code))
                     let isRefused = KafkaError.refusesRecord(code)
                     body(
@@ -122,7 +124,7 @@ package final class KafkaSink: RecordSink {
             case .failed(let error):
                 count(error.name)
                 // That nobody is there is less than why.
-                if problem == nil || !error.isGeneral { note(error.reason, error.name) }
+                if problem == nil || !error.isGeneral { note(error.reason, error.code) }
                 if error.isFatal {
                     isFatal = true
                     fatal = error
@@ -167,14 +169,13 @@ package final class KafkaSink: RecordSink {
     private func addStamp(
         _ name: StaticString, _ field: ProvenanceField, _ record: LineRecord, _ producer: KafkaProducer
     ) {
-        // The array is the definitions' own and stays while this is read: the client copies the value.
-        definitions.stampValue(record.stamp, field)?.withUnsafeBytes { producer.add(header: name, $0) }
+        if let value = definitions.stampValue(record.stamp, field) { producer.add(header: name, value) }
     }
 
     /// `<instance>/<source>:<position>`
     private func origin(_ record: LineRecord, _ used: inout Int) -> UnsafeRawBufferPointer {
         let start = used
-        append(originPrefix, &used)
+        originPrefix.withUnsafeBytes { append($0, &used) }
         append(definitions.sourceName(record.source), &used)
         put(UInt8(ascii: ":"), &used)
         var digits = InlineArray<20, UInt8>(repeating: 0)
@@ -192,13 +193,11 @@ package final class KafkaSink: RecordSink {
         return UnsafeRawBufferPointer(rebasing: scratch[start..<used])
     }
 
-    private func append(_ bytes: [UInt8], _ used: inout Int) {
+    private func append(_ bytes: UnsafeRawBufferPointer, _ used: inout Int) {
         let count = min(bytes.count, scratch.count - used - 32)
         guard count > 0 else { return }
-        bytes.withUnsafeBytes { source in
-            UnsafeMutableRawBufferPointer(rebasing: scratch[used..<used + count])
-                .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<count]))
-        }
+        UnsafeMutableRawBufferPointer(rebasing: scratch[used..<used + count])
+            .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<count]))
         used += count
     }
 
@@ -209,7 +208,7 @@ package final class KafkaSink: RecordSink {
 
     private func text(_ text: String, _ used: inout Int) -> UnsafeRawBufferPointer {
         let start = used
-        append(Array(text.utf8), &used)
+        Array(text.utf8).withUnsafeBytes { append($0, &used) }
         return UnsafeRawBufferPointer(rebasing: scratch[start..<used])
     }
 
@@ -219,8 +218,8 @@ package final class KafkaSink: RecordSink {
         producer.add(header: "ce_type", text("colophon.line", &used))
         producer.add(header: "ce_id", origin(record, &used))
         let start = used
-        append(Array("/colophon/".utf8), &used)
-        append(Array(originPrefix.dropLast()), &used)
+        Array("/colophon/".utf8).withUnsafeBytes { append($0, &used) }
+        originPrefix.dropLast().withUnsafeBytes { append($0, &used) }
         producer.add(header: "ce_source", UnsafeRawBufferPointer(rebasing: scratch[start..<used]))
         let time = record.lineTime == LineRecord.noTime ? record.milliseconds * 1000 : record.lineTime
         producer.add(header: "ce_time", text(Instant(microseconds: time).description, &used))

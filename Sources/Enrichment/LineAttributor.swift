@@ -81,7 +81,7 @@ package final class LineAttributor {
     private var byName: [ByteKey: [LineStamp]] = [:]
     private var byPrefix: [HexPrefix: LineStamp?] = [:]
     private var lastNamed: (hex: [UInt8], stamp: LineStamp)?
-    private var lastPrefix: (prefix: String, stamp: LineStamp)?
+    private var lastPrefix: (prefix: [UInt8], stamp: LineStamp)?
     /// What was live, by the variant as lines spell it, the last time that it was asked for.
     var lives: [Live] = []
     private var variants: [ByteKey: String?] = [:]
@@ -285,19 +285,19 @@ package final class LineAttributor {
     // MARK: - Prefixes
 
     /// The manifest whose digest begins like this, kept until the next line; nil where none is known, or several.
-    func held(prefix: String) -> HeldStamp? {
+    func held(prefix: UnsafeRawBufferPointer) -> HeldStamp? {
+        if let lastPrefix, Span(_unsafeBytes: prefix).hasBytes(lastPrefix.prefix, in: 0..<prefix.count) {
+            return HeldStamp(lastPrefix.stamp)
+        }
         guard let stamp = stamp(prefix: prefix) else { return nil }
-        lookedUpStamp = stamp
+        lastPrefix = (Array(prefix), stamp)
         return HeldStamp(stamp)
     }
 
-    private func stamp(prefix: String) -> LineStamp? {
-        if let last = lastPrefix, last.prefix == prefix { return last.stamp }
-        guard let digest = HexPrefix(prefix) else { return nil }
+    private func stamp(prefix: UnsafeRawBufferPointer) -> LineStamp? {
+        guard let digest = HexPrefix(String(decoding: prefix, as: UTF8.self)) else { return nil }
         do throws(ManifestIndexError) {
-            guard let stamp = try byPrefix(digest) else { return nil }
-            lastPrefix = (prefix, stamp)
-            return stamp
+            return try byPrefix(digest)
         } catch {
             note(error)
             return nil

@@ -105,6 +105,14 @@ package struct LineEnricher: ~Copyable {
         let isRead = LineReader.read(line, reading, into: &facts)
         if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
         if let local = facts.localTime { facts.take(otherTime: zone.instant(ofLocal: local)) }
+        return judge(line, facts, isRead: isRead, atMost: most)
+    }
+
+    /// A function of its own: where they are made, the facts would be copied to be looked at.
+    @inline(never)
+    private mutating func judge(
+        _ line: Span<UInt8>, _ facts: borrowing LineFacts, isRead: Bool, atMost most: Attribution
+    ) -> Result {
         guard isRead, isMeant(line, facts) else {
             counters.count(unmatched: line.count, isDropped: drops)
             // Of the same user in the same order: its key and time are those of a line that is meant.
@@ -126,12 +134,13 @@ package struct LineEnricher: ~Copyable {
 
     /// What is made of a line whose manifest is known already, by the beginning of its digest; nil for none.
     package mutating func enrich(
-        _ line: Span<UInt8>, stampedBy prefix: String?, attribution: Attribution
+        _ line: Span<UInt8>, stampedBy prefix: UnsafeRawBufferPointer?, attribution: Attribution
     ) -> Result {
         var facts = LineFacts(.text)
         // Whatever other lines look like, these are made here.
         if !LineReader.read(line, ownReading, into: &facts) {
             // With a user or a path that no reader of these expects: then it is text.
+            facts = LineFacts(.text)
             _ = LineReader.read(line, LineReading(format: .text), into: &facts)
         }
         let held = prefix.flatMap { attributor.held(prefix: $0) }

@@ -240,7 +240,7 @@ package final class LineIntake {
         let hasManifest = entry[HandoverEntry.hasManifestOffset] == 1
         let prefix = entry[HandoverEntry.prefixOffset..<HandoverEntry.prefixOffset + HandoverEntry.prefixCount]
         let result = enricher.enrich(
-            line, stampedBy: hasManifest ? String(decoding: prefix, as: UTF8.self) : nil,
+            line, stampedBy: hasManifest ? UnsafeRawBufferPointer(rebasing: prefix) : nil,
             attribution: Attribution(strength: Int(entry[HandoverEntry.strengthOffset])))
         var extras = LineExtras()
         extras.requestID = UnsafeRawBufferPointer(rebasing: entry[HandoverEntry.headSize..<start])

@@ -83,10 +83,7 @@ package final class LinePipeline {
             wait()
         }
         finishSending()
-        for source in sources {
-            source.stop(intake)
-            for news in source.takeNews() { tell(news) }
-        }
+        for source in sources { source.stop(intake) }
         if intake.spool.write() { for source in sources { source.written() } }
         lostInSpool = intake.spool.close()
         lost = lostInSpool + intake.owed
@@ -97,7 +94,7 @@ package final class LinePipeline {
         if sink.mayStillRead { _ = Unmanaged.passRetained(intake) }
         for source in sources where !intake.spool.hasUnsynced && intake.owesNothing { source.spooled() }
         publish()
-        tellProblems()
+        tellNews()
     }
 
     /// How many lines were taken and could be kept nowhere.
@@ -152,18 +149,23 @@ package final class LinePipeline {
         intake.buryAll()
         applyTopic()
         intake.decideFileMode(now: Clock.monotonic())
-        for source in sources {
-            source.pull(intake)
-            for news in source.takeNews() { tell(news) }
-        }
+        for source in sources { source.pull(intake) }
         syncSpool()
         feed()
         send()
         endSinkTurn()
         takeEvents()
         acknowledge()
-        tellProblems()
+        // What is told of is counted already.
         publish()
+        tellNews()
+    }
+
+    private func tellNews() {
+        for source in sources {
+            for news in source.takeNews() { tell(news) }
+        }
+        tellProblems()
     }
 
     private func publish() {

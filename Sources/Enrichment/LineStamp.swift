@@ -43,7 +43,7 @@ package final class LineStamp: Sendable {
         suffix: [UInt8], members: [UInt8], pairs: [UInt8]
     ) -> UnsafeMutableBufferPointer<UnsafeRawBufferPointer> {
         let all = UnsafeMutableBufferPointer<UnsafeRawBufferPointer>.allocate(
-            capacity: LineFormat.allCases.count * Attribution.allCases.count)
+            capacity: LineFormat.allCases.count * attributions)
         for format in LineFormat.allCases {
             for attribution in Attribution.allCases {
                 // Only what makes it weaker than usual is written into the text; the record header has the word always.
@@ -62,8 +62,10 @@ package final class LineStamp: Sendable {
         return all
     }
 
+    private static let attributions = Attribution.exact.strength + 1
+
     private static func place(_ format: LineFormat, _ attribution: Attribution) -> Int {
-        format.number * Attribution.allCases.count + attribution.strength
+        format.number * attributions + attribution.strength
     }
 
     /// What a line of `format` gets, for as long as this stamp is kept. A JSON object's begins with a comma.

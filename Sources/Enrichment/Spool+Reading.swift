@@ -2,12 +2,14 @@ import Provenance
 import Runtime
 
 /// Where reading stands.
-struct SpoolReading {
+struct SpoolReading: ~Copyable {
     /// The number of the record that is read next.
     var sequence: Int64 = 0
     var segment: String?
     var secret: UInt32 = 0
     var file: Int32?
+    /// The number behind its last record, when that was last looked up.
+    var end: Int64 = 0
     var offset = SpoolFormat.headSize
     /// What the segment's own numbers stand for.
     var sources: [UInt32] = []
@@ -24,7 +26,7 @@ struct SpoolReading {
 }
 
 /// Memory for pieces of a file.
-final class ReadBuffer {
+struct ReadBuffer: ~Copyable {
     private(set) var memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 8)
     var count = 0
 
@@ -33,7 +35,7 @@ final class ReadBuffer {
     var unused: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(rebasing: memory[count...]) }
 
     /// Forgets the first bytes, and makes room for `wanted` more behind the others.
-    func shift(by consumed: Int, room wanted: Int) {
+    mutating func shift(by consumed: Int, room wanted: Int) {
         let kept = count - consumed
         if memory.count < kept + wanted {
             let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: (kept + wanted + 7) & ~7, alignment: 8)
@@ -112,8 +114,8 @@ extension Spool {
                 moveOn(record.length)
                 continue
             }
-            if reading.sequence >= segmentEnd { return abandon() }
-            guard record.sequence >= reading.sequence, record.sequence < segmentEnd else {
+            if isBeyondSegment(reading.sequence) { return abandon() }
+            guard record.sequence >= reading.sequence, !isBeyondSegment(record.sequence) else {
                 // Sound, and none of those that were given out here.
                 moveOn(record.length)
                 continue
@@ -136,8 +138,10 @@ extension Spool {
         reading.offset += count
     }
 
-    /// The number behind the segment's last record.
-    private var segmentEnd: Int64 { segments.first { $0.name == reading.segment }?.end ?? .max }
+    /// Whether the segment that is read has no record of this number.
+    private func isBeyondSegment(_ sequence: Int64) -> Bool {
+        sequence >= reading.end && sequence >= segments.first { $0.name == reading.segment }?.end ?? .max
+    }
 
     /// What follows is no record, though there should be one: looks for the next that is. Nil when there may be one now.
     private mutating func skipDamage() -> Bool?? {
@@ -215,11 +219,15 @@ extension Spool {
 
     /// Opens the segment that the next record is in; false when it cannot be.
     private mutating func enter() -> Bool {
+        if reading.file != nil, reading.sequence < reading.end { return true }
         guard
             let segment = segments.last(where: { $0.first <= reading.sequence }),
             reading.sequence < segment.end || segment.name == segments.last?.name
         else { return false }
-        if reading.segment == segment.name, reading.file != nil { return true }
+        if reading.segment == segment.name, reading.file != nil {
+            reading.end = segment.end
+            return true
+        }
         leave()
         do throws(SystemError) { reading.file = try storage.open(segment.name) } catch {
             news.failures += 1
@@ -228,6 +236,7 @@ extension Spool {
         }
         let wanted = reading.sequence
         reading.segment = segment.name
+        reading.end = segment.end
         reading.secret = segment.secret
         reading.sequence = segment.first
         reading.wanted = wanted

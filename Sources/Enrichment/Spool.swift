@@ -38,9 +38,9 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     var writtenCount = 0
     /// Of the segment that it is written to.
     private var secret: UInt32 = 0
-    /// What that segment knows, by our numbers: its own.
-    var localSources: [UInt32: UInt32] = [:]
-    var localStamps: [UInt32: UInt32] = [:]
+    /// What that segment knows.
+    var localSources = SegmentNumbers()
+    var localStamps = SegmentNumbers()
 
     // What is read.
     var reading = SpoolReading()
@@ -142,11 +142,10 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
 
     /// The number under which the segment knows something; it is written down first where the segment does not yet.
     private static func define(
-        _ number: UInt32, _ known: inout [UInt32: UInt32], _ kind: LineRecord.Kind, _ value: [UInt8],
+        _ number: UInt32, _ known: inout SegmentNumbers, _ kind: LineRecord.Kind, _ value: UnsafeRawBufferPointer,
         _ bytes: inout [UInt8], _ secret: UInt32
     ) -> UInt32 {
-        let local = UInt32(known.count)
-        known[number] = local
+        let local = known.define(number)
         let start = bytes.count
         bytes.append(contentsOf: repeatElement(0, count: LineRecord.size(ofValue: value.count)))
         bytes.replaceSubrange(start + LineRecord.headerSize..<start + LineRecord.headerSize + value.count, with: value)
@@ -256,8 +255,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// Puts what is not synced down anew for a segment that knows no definitions yet.
     private mutating func renumber() {
         let old = unsynced
-        let sources = Self.inverted(localSources)
-        let stamps = Self.inverted(localStamps)
+        let (sources, stamps) = (localSources.defined, localStamps.defined)
         unsynced.removeAll(keepingCapacity: true)
         localSources.removeAll()
         localStamps.removeAll()
@@ -271,19 +269,13 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
             while offset < bytes.count {
                 let record = LineRecord(base: bytes.baseAddress.unsafelyUnwrapped + offset)
                 if record.kind == .line {
-                    record.source = sources[record.source] ?? 0
-                    record.stamp = stamps[record.stamp] ?? 0
+                    record.source = sources[Int(record.source)]
+                    record.stamp = stamps[Int(record.stamp)]
                     append(record)
                 }
                 offset += record.length
             }
         }
-    }
-
-    private static func inverted(_ map: [UInt32: UInt32]) -> [UInt32: UInt32] {
-        var result: [UInt32: UInt32] = [:]
-        for (number, local) in map { result[local] = number }
-        return result
     }
 
     /// After an error nobody knows what the file holds behind what was synced: the next attempt begins another one.
@@ -303,6 +295,32 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         if reading.segment == segments[index].name { leave() }
         try? storage.remove(segments[index].name)
         segments.removeLast()
+    }
+}
+
+/// What one segment calls sources or stamps: it numbers them from 0, in the order in which it is told of them.
+struct SegmentNumbers {
+    /// By our numbers: its own, or `unknown`.
+    private var own: [UInt32] = []
+    /// By its own numbers: ours.
+    private(set) var defined: [UInt32] = []
+    private static let unknown = UInt32.max
+
+    subscript(number: UInt32) -> UInt32? {
+        guard number < own.count, own[Int(number)] != Self.unknown else { return nil }
+        return own[Int(number)]
+    }
+
+    mutating func define(_ number: UInt32) -> UInt32 {
+        while own.count <= number { own.append(Self.unknown) }
+        own[Int(number)] = UInt32(defined.count)
+        defined.append(number)
+        return own[Int(number)]
+    }
+
+    mutating func removeAll() {
+        own.removeAll(keepingCapacity: true)
+        defined.removeAll(keepingCapacity: true)
     }
 }
 

@@ -60,8 +60,9 @@ package final class StreamSink: RecordSink {
         while written < buffer.count {
             if isPipe, !Pipes.isWritable(number) { break }
             let end = isPipe ? min(buffer.count, written + Self.pipePiece) : buffer.count
+            let waiting = buffer
             do throws(SystemError) {
-                written += try Pipes.writeSome(number, buffer.span.bytes.extracting(written..<end), name)
+                written += try Pipes.writeSome(number, waiting.span.bytes.extracting(written..<end), name)
             } catch {
                 problem = error.description
                 break

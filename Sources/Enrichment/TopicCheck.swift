@@ -38,7 +38,9 @@ package struct TopicCheck: Sendable {
                     return .found(partitions: partitions, limits: limits, warnings: [news] + warnings)
                 case .refused(let reason):
                     // A topic that was just created has no leader for a moment.
-                    if attempt == attempts || !reason.contains("LEADER_NOT_AVAILABLE") { return .refused(reason) }
+                    if attempt == attempts || !reason.contains("LEADER_NOT_AVAILABLE") {
+                        return .refused("the topic \(settings.topic) (kafka.topic) cannot be used: \(reason)")
+                    }
                     wasMissing = true
                 case .missing:
                     wasMissing = true

@@ -63,7 +63,25 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
             || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
     }
 
-    package var description: String { "\(reason) (\(name))" }
+    package var description: String { Self.words(reason, code) }
+
+    /// What is said of `code`, and what helps.
+    package static func words(_ reason: String, _ code: Int32) -> String {
+        "\(reason) (\(name(code)))" + (missingRight(code).map { ": this user needs \($0)" } ?? "")
+    }
+
+    private static func missingRight(_ code: Int32) -> String? {
+        switch rd_kafka_resp_err_t(rawValue: code) {
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+            "the right to Describe the topic, and to Write where lines go, or to Read where they come from"
+        case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+            "the right to Write to the topic, and of brokers before 2.8 IdempotentWrite in the cluster"
+        case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED: "the right to Read in the group (logs.from_kafka.group)"
+        case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            "the right to Write with this instance's transactional id"
+        default: nil
+        }
+    }
 
     /// Whether nobody will ever take the record that this was said of; all other errors may pass.
     package static func refusesRecord(_ code: Int32) -> Bool {
@@ -74,6 +92,12 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
             true
         default: false
         }
+    }
+
+    /// Whether a record was given up because its client was: why, that one says.
+    package static func isOfGivenUpClient(_ code: Int32) -> Bool {
+        let code = rd_kafka_resp_err_t(rawValue: code)
+        return code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
     }
 
     /// Whether a record was refused for its time.

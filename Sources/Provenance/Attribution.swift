@@ -1,5 +1,5 @@
 /// How surely it is known which manifest an answer came from. Never claim more than is known.
-package enum Attribution: String, Sendable, CaseIterable, Comparable {
+public enum Attribution: String, Sendable, CaseIterable, Comparable {
     /// Nothing is known, or what is known contradicts itself.
     case unknown
     /// An activation happened meanwhile: it was this manifest or its neighbour.
@@ -11,7 +11,7 @@ package enum Attribution: String, Sendable, CaseIterable, Comparable {
 
     /// How much is claimed, from 0.
     @inlinable @inline(__always)
-    package var strength: Int {
+    public var strength: Int {
         switch self {
         case .unknown: 0
         case .mixed: 1
@@ -22,10 +22,20 @@ package enum Attribution: String, Sendable, CaseIterable, Comparable {
 
     /// The word that claims less.
     @inlinable @inline(__always)
-    package func weaker(_ other: Attribution) -> Attribution { other.strength < strength ? other : self }
+    public func weaker(_ other: Attribution) -> Attribution { other.strength < strength ? other : self }
 
     /// What `strength` says; unknown for anything else.
-    package init(strength: Int) { self = Self.allCases.first { $0.strength == strength } ?? .unknown }
+    @inlinable @inline(__always)
+    public init(strength: Int) {
+        self =
+            switch strength {
+            case 1: .mixed
+            case 2: .inferred
+            case 3: .exact
+            default: .unknown
+            }
+    }
 
-    package static func < (left: Attribution, right: Attribution) -> Bool { left.strength < right.strength }
+    @inlinable @inline(__always)
+    public static func < (left: Attribution, right: Attribution) -> Bool { left.strength < right.strength }
 }

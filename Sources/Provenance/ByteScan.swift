@@ -1,22 +1,22 @@
 /// Finds bytes eight at a time: the hot loops of line and CSV reading stand on these, so they are inlined everywhere.
-package enum ByteScan {
+public enum ByteScan {
     /// The high bit of each byte of `word` that may equal the byte repeated in `pattern`. The lowest of them surely does;
     /// those above a true one may be wrong.
     @inlinable @inline(__always)
-    package static func matches(_ word: UInt64, _ pattern: UInt64) -> UInt64 {
+    public static func matches(_ word: UInt64, _ pattern: UInt64) -> UInt64 {
         let difference = word ^ pattern
         return (difference &- 0x0101_0101_0101_0101) & ~difference & 0x8080_8080_8080_8080
     }
 
     /// Where `byte` first stands in `range`; the end of the range when it does not.
     @inlinable @inline(__always)
-    package static func first(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+    public static func first(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
         first(byte, or: byte, bytes, range)
     }
 
     /// Where either byte first stands in `range`; the end of the range when neither does.
     @inlinable @inline(__always)
-    package static func first(_ byte: UInt8, or other: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>)
+    public static func first(_ byte: UInt8, or other: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>)
         -> Int
     {
         let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
@@ -50,7 +50,7 @@ package enum ByteScan {
 
     /// Where something first stands in `range` that is no printed character of ASCII; the end of the range when nothing does.
     @inlinable @inline(__always)
-    package static func firstUnprinted(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+    public static func firstUnprinted(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
         first(bytes, range) { text in
             (text &- SIMD16<UInt8>(repeating: 0x20)) .> SIMD16<UInt8>(repeating: 0x5E)
         } orOne: {
@@ -81,7 +81,7 @@ package enum ByteScan {
 
     /// Where `byte` last stands in `range`; one less than its start when it does not.
     @inlinable @inline(__always)
-    package static func last(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
+    public static func last(_ byte: UInt8, _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int {
         let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
         var end = range.upperBound
         while end &- 8 >= range.lowerBound {
@@ -100,7 +100,7 @@ package enum ByteScan {
 
     /// Whether `count` bytes are the same in both places.
     @inlinable @inline(__always)
-    package static func isEqual(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, _ count: Int) -> Bool {
+    public static func isEqual(_ left: UnsafeRawPointer, _ right: UnsafeRawPointer, _ count: Int) -> Bool {
         if count < 8 {
             for index in 0..<count
             where left.load(fromByteOffset: index, as: UInt8.self) != right.load(fromByteOffset: index, as: UInt8.self)

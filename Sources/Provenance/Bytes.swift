@@ -54,8 +54,8 @@ extension Span where Element == UInt8 {
     }
 
     /// Whether the bytes at `start` are `literal`. Inlined, so that its length is known where it is called.
-    @inline(__always)
-    package func hasBytes(_ literal: StaticString, at start: Int) -> Bool {
+    @inlinable @inline(__always)
+    public func hasBytes(_ literal: StaticString, at start: Int) -> Bool {
         let length = literal.utf8CodeUnitCount
         guard start >= 0, length <= count &- start else { return false }
         return withUnsafeBytes { own in
@@ -75,14 +75,15 @@ extension Span where Element == UInt8 {
     }
 
     /// Where `byte` first stands in `range`.
-    package func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
+    @inlinable @inline(__always)
+    public func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
         let index = first(byte, in: range)
         return index < range.upperBound ? index : nil
     }
 
     /// Where `byte` first stands in `range`; the end of the range when it does not.
-    @inline(__always)
-    package func first(_ byte: UInt8, in range: Range<Int>) -> Int {
+    @inlinable @inline(__always)
+    public func first(_ byte: UInt8, in range: Range<Int>) -> Int {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
         return withUnsafeBytes { ByteScan.first(byte, $0, range) }
     }
@@ -95,13 +96,14 @@ extension Span where Element == UInt8 {
     }
 
     /// Whether the bytes of `range` are exactly these.
-    package func hasBytes(_ bytes: [UInt8], in range: Range<Int>) -> Bool {
+    @inlinable @inline(__always)
+    public func hasBytes(_ bytes: [UInt8], in range: Range<Int>) -> Bool {
         bytes.withUnsafeBytes { hasBytes($0, in: range) }
     }
 
     /// Whether the bytes of `range` are exactly these.
-    @inline(__always)
-    package func hasBytes(_ bytes: UnsafeRawBufferPointer, in range: Range<Int>) -> Bool {
+    @inlinable @inline(__always)
+    public func hasBytes(_ bytes: UnsafeRawBufferPointer, in range: Range<Int>) -> Bool {
         guard range.count == bytes.count else { return false }
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "a range beyond the bytes")
         return withUnsafeBytes { own in

@@ -123,7 +123,7 @@ extension Instant {
     }
 
     /// Reads what nearly every line has, `2025-03-04T18:21:03.219384Z`, eight bytes at a time; nil for all other spellings.
-    private static func usual(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Instant? {
+    static func usual(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Instant? {
         guard range.count == 27 else { return nil }
         let text = bytes.extracting(range)
         // `2025-03-`, `04T18:21`, `:03.2193` and, from its `.` on once more, `.219384Z`.

@@ -9,8 +9,8 @@ package enum LineFormat: String, Sendable, CaseIterable {
 }
 
 /// Where a value stands in a line, and how it is spelled there.
-package struct FieldSpan: Sendable {
-    package enum Spelling: Sendable {
+public struct FieldSpan: Sendable {
+    public enum Spelling: Sendable {
         case plain
         case percent
         /// A JSON string with escapes, without its quotes; logfmt's quoted values are the same.
@@ -20,10 +20,10 @@ package struct FieldSpan: Sendable {
     // Half the size of a range: facts are made for every line.
     @usableFromInline let start: UInt32
     @usableFromInline let end: UInt32
-    package let spelling: Spelling
+    public let spelling: Spelling
 
     @inlinable @inline(__always)
-    package var range: Range<Int> { Range(uncheckedBounds: (Int(start), Int(end))) }
+    public var range: Range<Int> { Range(uncheckedBounds: (Int(start), Int(end))) }
 
     package init(_ range: Range<Int>, _ spelling: Spelling) {
         start = UInt32(truncatingIfNeeded: range.lowerBound)
@@ -51,6 +51,8 @@ package struct LineReading: Sendable {
     /// Whether they mean the second column of a recommendation line, which has no name of its own there.
     let isKeyUser: Bool
     let isTestUser: Bool
+    /// Whether a recommendation line of the usual shape has nothing else that is looked for.
+    let isOfUsualLines: Bool
     /// Whether the time of a text is looked for that tells of no recommendation: some want these too.
     private(set) var readsOtherTimes = true
 
@@ -60,6 +62,8 @@ package struct LineReading: Sendable {
         self.test = Array(test.utf8)
         isKeyUser = Self.isUser(key)
         isTestUser = Self.isUser(test)
+        isOfUsualLines =
+            (format == nil || format == .recommendation) && (key.isEmpty || isKeyUser) && (test.isEmpty || isTestUser)
     }
 
     private static func isUser(_ name: String) -> Bool {
@@ -75,11 +79,11 @@ package struct LineReading: Sendable {
 }
 
 /// What a line says about where it came from: only where things stand, nothing copied.
-package struct LineFacts: Sendable {
-    package private(set) var format: LineFormat
+public struct LineFacts: ~Copyable, Sendable {
+    package internal(set) var format: LineFormat
     package var provenance = ProvenanceValues<FieldSpan>()
     package var attribution: FieldSpan?
-    package var requestID: FieldSpan?
+    public internal(set) var requestID: FieldSpan?
     package var variant: FieldSpan?
     package var time: Instant?
     /// Whether the time names no zone, and was read as UTC.
@@ -87,7 +91,7 @@ package struct LineFacts: Sendable {
     /// Whether it has a time that could not be read: then it is not of now, but of a time that nobody knows.
     package var hasUnreadTime = false
     /// How long the request took, in microseconds.
-    package var duration: Int64 = 0
+    public internal(set) var duration: Int64 = 0
     /// How far from `time` it may have been: a date alone is a whole day, and two times that differ leave open which one counts.
     @usableFromInline var timeSlack: Int64 = 0
     /// Another time beside it that names no zone, where `time` does.
@@ -102,7 +106,7 @@ package struct LineFacts: Sendable {
     package var hasLooseTime: Bool { timeSlack > 0 }
     /// How far around `time` what the line tells of may reach.
     @inlinable @inline(__always)
-    package var reach: Int64 { duration &+ timeSlack }
+    public var reach: Int64 { duration &+ timeSlack }
     /// Whether it tells of a recommendation that was asked for.
     package var isRecommendation = false
     /// The values that the reading asked for besides.
@@ -117,7 +121,7 @@ package struct LineFacts: Sendable {
     /// Whether it has an attribution of somebody else's, beside which a second one would be read in its place.
     package var hasForeignAttribution = false
     /// Whether a provenance field stands twice, is no text, or ends a text that has no whole stamp, so that it says nothing.
-    package var isRepeated = false
+    public internal(set) var isRepeated = false
     /// Whether what it says of where it came from stands where anybody may have written it: it counts no further than its variant and time
     /// say the same.
     package var isUnproven = false
@@ -130,7 +134,7 @@ package struct LineFacts: Sendable {
 
     /// Whether nothing in it but its variant and its time tells where it came from.
     @inlinable @inline(__always)
-    package var saysNothingElse: Bool { seen == 0 && !isRepeated && requestID == nil }
+    public var saysNothingElse: Bool { seen == 0 && !isRepeated && requestID == nil }
 
     package init(_ format: LineFormat) { self.format = format }
 

@@ -8,9 +8,17 @@ package enum LineReader {
         return facts
     }
 
-    /// Puts the facts of `line`, which has no line end, and what else `reading` asks for, into `facts`, whatever was in it; false
-    /// when the line is not in the one format that `reading` allows.
+    /// Puts the facts of `line`, which has no line end, and what else `reading` asks for, into `facts`, which are new; false when the line is
+    /// not in the one format that `reading` allows.
     package static func read(
+        _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
+    ) -> Bool {
+        if usual(line, reading, into: &facts) { return true }
+        return unusual(line, reading, into: &facts)
+    }
+
+    /// The same, for lines of every kind, whatever was in `facts`.
+    static func unusual(
         _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
     ) -> Bool {
         switch reading.format {

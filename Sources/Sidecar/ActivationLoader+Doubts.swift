@@ -155,7 +155,10 @@ extension ActivationLoader {
         guard ofAll || states[index].doubt?.isBegun ?? false,
             (try? ledger.endDoubts(of: states[index].variant, by: instance, at: Clock.now())) != nil
         else { return }
-        shared.withLock { $0[index].doubt?.isEndWritten = true }
+        shared.withLock { states in
+            // One that the ledger does not know of has not ended there: it is written as a whole.
+            if states[index].doubt?.isBegun ?? false { states[index].doubt?.isEndWritten = true }
+        }
     }
 
     /// Writes what the ledger does not know of yet; what cannot be written is kept, and tried again in the next turn.

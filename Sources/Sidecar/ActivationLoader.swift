@@ -140,6 +140,10 @@ final class ActivationLoader: @unchecked Sendable {
     /// The table of what is active now.
     func table() -> StampTable {
         loadKnown()
+        return table(of: states)
+    }
+
+    private func table(of states: [State]) -> StampTable {
         let sources = states.map { state in
             StampTable.Source(
                 stamp: state.stamp, serial: state.serial, isCurrent: state.isCurrent,
@@ -306,7 +310,8 @@ final class ActivationLoader: @unchecked Sendable {
             // What is only looked at again, by itself, is told of once; whoever asks is told each time.
             let isNews = state.problem.map { !$0.hasSameBytes(as: error.reason) } ?? true
             guard isNews || cause == .signal || cause == .reload else { return }
-            failures.add(1, ordering: .relaxed)
+            // Whoever sees it counted finds it in the log.
+            defer { failures.add(1, ordering: .relaxed) }
             if cause == .start { beginDoubtAtStart(index) }
             change(index) {
                 $0.isCurrent = false
@@ -390,8 +395,6 @@ final class ActivationLoader: @unchecked Sendable {
     ) {
         lastSerial += 1
         let serial = lastSerial
-        // What was active when the last sidecar ended is no activation.
-        if !recorded.isKnown { activations.withLock { $0[cause, default: 0] += 1 } }
         let before = states[index].manifest
         let settle = settings.settle
         change(index) { state in
@@ -414,6 +417,8 @@ final class ActivationLoader: @unchecked Sendable {
             let isLongSince = recorded.isKnown && !recorded.wasDoubted
             state.settle(settle, alreadyMicroseconds: isLongSince ? max(0, elapsed) : 0)
         }
+        // What was active when the last sidecar ended is no activation.
+        if !recorded.isKnown { activations.withLock { $0[cause, default: 0] += 1 } }
         let facts: [(name: String, value: JSON)] = [
             ("variant", .string(states[index].variant)), ("model_version", .string(file.manifest.version)),
             ("manifest_sha256", .string(file.manifest.digest.hex)),
@@ -430,11 +435,13 @@ final class ActivationLoader: @unchecked Sendable {
     }
 
     func change(_ index: Int, _ body: (inout State) -> Void) {
+        loadKnown()
         shared.withLock { states in
             let wasCurrent = states[index].isCurrent
             body(&states[index])
             states[index].noteDoubt(from: wasCurrent, lookedAt: lookedAt[index], now: Clock.now())
+            // Nobody is told of what responses do not bear yet.
+            if let board { board.publish(table(of: states)) }
         }
-        if let board { board.publish(table()) }
     }
 }

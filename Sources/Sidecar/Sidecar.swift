@@ -374,8 +374,9 @@ package struct Sidecar: ~Copyable {
             }
             if let drainingSince, drainUntil == nil {
                 drainUntil = drainingSince + reloader.settings.drain
-                log.write(.info, "drain", [("connections", .integer(fleet.totals.clients))])
+                let connections = fleet.totals.clients
                 fleet.drain()
+                log.write(.info, "drain", [("connections", .integer(connections))])
             }
             fleet.logNews(log)
             if fleet.hasEnded { return true }

@@ -63,8 +63,9 @@ extension Command {
         guard destinationIsUsed(settings.lines) else {
             throw arguments.usage("--kafka-topic and --kafka-create-topic need brokers: --to kafka://HOST:PORT/TOPIC")
         }
-        let index = try Lookup.index(arguments, configured: settings.dataDirectory)
         let destination = settings.lines.destination(otherwise: .standardOutput)
+        if destination == .kafka { Allocator.keepSmallBlocks() }
+        let index = try Lookup.index(arguments, configured: settings.dataDirectory)
         let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty && !readsTopic
         switch destination {
         case .standardOutput where isPipe:

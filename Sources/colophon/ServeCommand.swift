@@ -1,5 +1,6 @@
 import Ledger
 import Provenance
+import Runtime
 import Sidecar
 
 extension Command {
@@ -32,6 +33,7 @@ extension Command {
         for key in SettingKey.all { if let flag = try arguments.flag(key) { flags.append(flag) } }
         let sources = try arguments.sources(flags)
         let configuration = try arguments.configuration(sources)
+        if configuration.settings.lines.destination(otherwise: .off) == .kafka { Allocator.keepSmallBlocks() }
         do throws(SidecarError) {
             let named = configuration.settings.dataDirectory
             let sidecar = try Sidecar(

@@ -52,6 +52,7 @@ struct ExampleTests {
         // Listening is the first thing that it says; should it end instead, this ends too.
         var address = ""
         while address.isEmpty, !Program.hasEnded(server) {
+            Program.pause()
             let said = (scratch.read("server") ?? "").split(separator: "\n")
             address = said.first { $0.hasPrefix("listening on ") }.map { String($0.dropFirst(13)) } ?? ""
         }
@@ -65,7 +66,12 @@ struct ExampleTests {
                 #expect(try JSONParser.parse(traced.output).object?.text("model_version") == version)
             }
         }
-        let log = try #require(scratch.read("log"))
+        // It answers first, and writes its line afterwards.
+        var log = ""
+        while log.count(where: { $0 == "\n" }) < 20, !Program.hasEnded(server) {
+            Program.pause()
+            log = scratch.read("log") ?? ""
+        }
         #expect(log.split(separator: "\n").count == 20)
         let traced = colophon.run("trace", "-", "--json", "--verify", input: log)
         let rows = try traced.output.split(separator: "\n").map {
@@ -116,7 +122,10 @@ struct ExampleTests {
             [Program.root + "/Examples/demo", "--stay", Program.colophonPath, scratch.path("run")],
             output: scratch.path("out"), errors: scratch.path("err"), environment: environment)
         var isUp = false
-        while !isUp, !Program.hasEnded(demo) { isUp = (scratch.read("out") ?? "").contains("Ctrl-C ends it") }
+        while !isUp, !Program.hasEnded(demo) {
+            Program.pause()
+            isUp = (scratch.read("out") ?? "").contains("Ctrl-C ends it")
+        }
         #expect(isUp, "\(scratch.read("err") ?? "")")
         let answer = Program.run(["curl", "-sD-", "-o", "/dev/null", "http://127.0.0.1:\(ports[0])/recommend/7"])
         #expect(answer.output.contains("X-Model-Version:"))

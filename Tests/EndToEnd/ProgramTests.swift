@@ -85,7 +85,7 @@ struct ProgramTests {
         var seen = ""
         while !seen.contains(" of 1 TiB"), !Program.hasEnded(onTerminal) {
             seen = scratch.read("terminal") ?? ""
-            sched_yield()
+            Program.pause()
         }
         #expect(seen.contains("verifying █") || seen.contains("verifying ░"))
         // The one in the pipe began before, and has said nothing.
@@ -107,12 +107,12 @@ struct ProgramTests {
         var seen = ""
         while !seen.contains("delivered 0 lines"), !Program.hasEnded(onTerminal) {
             seen = colophon.scratch.read("terminal") ?? ""
-            sched_yield()
+            Program.pause()
         }
         #expect(seen.contains("delivered 0 lines  0 lines/s"), "\(seen)")
         // Its terminal is closed: that ends it, and its socket is gone.
         kill(onTerminal, SIGKILL)
-        while Program.run(["test", "-e", colophon.scratch.path("socket")]).status == 0 { sched_yield() }
+        while Program.run(["test", "-e", colophon.scratch.path("socket")]).status == 0 { Program.pause() }
     }
 
     @Test("output that nobody reads any more ends it quietly; output that cannot be written is told")

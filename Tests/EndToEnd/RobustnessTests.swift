@@ -55,7 +55,9 @@ struct RobustnessTests {
         let pid = start(["index", "add", colophon.scratch.path("m")], "killed")
         // Each round lets it come further: to some size of the ledger and its log, and then it dies.
         let size = round * 300_000
-        while !Program.hasEnded(pid), written(ledger) + written(ledger + "-wal") < size { sched_yield() }
+        while !Program.hasEnded(pid), written(ledger) + written(ledger + "-wal") < size {
+            Program.pause(microseconds: 100)
+        }
         kill(pid, SIGKILL)
         _ = Program.wait(for: pid)
         if Scratch.bytes(of: ledger) != nil { #expect(integrity() == "ok\n") }

@@ -88,7 +88,7 @@ struct TraceCommandTests {
         // The shell holds the pipe open until the answer to its first line is there.
         let script = """
             "$0" trace - < pipe > out & exec 3> pipe; echo als-1 >&3
-            until grep -q 'found by version' out; do :; done; exec 3>&-; wait $!
+            until grep -q 'found by version' out; do sleep 0.01; done; exec 3>&-; wait $!
             """
         let result = Program.run(
             ["timeout", "60", "sh", "-c", script, Program.colophonPath],

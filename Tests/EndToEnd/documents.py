@@ -250,7 +250,7 @@ def words_of_the_program():
 def test_tracing_answers_what_its_page_says():
     """Each row of the page: what is held, and how surely it is answered."""
     page = (ROOT / "docs/tracing.md").read_text()
-    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--exchanges-bytes", "32MiB", "--poll", "100ms",
+    with Upstream(ok) as upstream, Colophon(upstream.address, "--attribution-settle", "none", "--exchanges-bytes", "32MiB", "--poll", "500ms",
                                             version="als-1") as colophon:
         data = str(colophon.path / "data")
         began = time.time()

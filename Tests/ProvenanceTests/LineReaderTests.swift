@@ -23,7 +23,7 @@ struct LineFixture: CustomStringConvertible, Sendable {
         }
     }()
 
-    static func describe(_ facts: LineFacts, _ line: [UInt8]) -> String {
+    static func describe(_ facts: borrowing LineFacts, _ line: [UInt8]) -> String {
         var rows = ["format \(facts.format.rawValue)"]
         func add(_ name: String, _ span: FieldSpan?) {
             if let span { rows.append("\(name) \(span.text(line.span).onOneLine)") }

@@ -123,7 +123,7 @@ struct StampTests {
         return try (0..<count).map { _ in try Stamp(try manifest(values(&chance))) }
     }
 
-    private func check(_ facts: LineFacts, _ line: [UInt8], _ stamp: Stamp, _ format: LineFormat) {
+    private func check(_ facts: borrowing LineFacts, _ line: [UInt8], _ stamp: Stamp, _ format: LineFormat) {
         let shown = String(decoding: line, as: UTF8.self)
         #expect(facts.format == format && !facts.isRepeated, "\(shown)")
         for field in ProvenanceField.allCases {

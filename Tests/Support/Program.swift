@@ -78,7 +78,12 @@ package struct Program: Sendable {
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        // What is ignored here would be ignored there too: a shell that runs in the background ignores Ctrl-C.
+        var usual = sigset_t()
+        sigemptyset(&usual)
+        for signal in [SIGINT, SIGQUIT, SIGHUP, SIGPIPE] { sigaddset(&usual, signal) }
+        posix_spawnattr_setsigdefault(&attributes, &usual)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
         var pid = pid_t()
         let code = posix_spawnp(&pid, "env", &actions, &attributes, &pointers, environ)
         precondition(code == 0, "cannot start \(arguments): error \(code)")
@@ -90,6 +95,9 @@ package struct Program: Sendable {
         var info = siginfo_t()
         return waitid(P_PID, id_t(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_signo == SIGCHLD
     }
+
+    /// For those who look again and again: others have work to do.
+    package static func pause(microseconds: UInt32 = 10_000) { usleep(microseconds) }
 
     package static func wait(for pid: pid_t) -> Int32 {
         var status: Int32 = 0

@@ -60,6 +60,9 @@ class Kafka:
             sys.exit(77)
         else:
             self.address = self.act("start", *self.args).strip()
+            if "--sasl" not in self.args:
+                # The first answer of a cold broker takes long.
+                AdminClient(self.settings()).list_topics(timeout=2 * PATIENCE)
         return self
 
     def __exit__(self, *_):
@@ -83,7 +86,7 @@ class Kafka:
         future = admin.create_topics(
             [NewTopic(topic, partitions, -1, config={k.replace("_", "."): str(v) for k, v in config.items()})])
         future[topic].result(PATIENCE)
-        wait_until(lambda: topic in admin.list_topics(timeout=10).topics, f"topic {topic}")
+        wait_until(lambda: has_topic(admin, topic), f"topic {topic}")
         return topic
 
     def read(self, topic, count=None, settings=None):
@@ -94,7 +97,7 @@ class Kafka:
         records, ended = [], set()
         try:
             deadline = time.monotonic() + 4 * PATIENCE
-            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
             consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
             while len(ended) < len(partitions) or len(records) < (count or 0):
                 assert time.monotonic() < deadline, f"only {len(records)} of {count} records came"
@@ -148,6 +151,24 @@ class Record:
     @property
     def origin(self):
         return self.headers["origin"]
+
+
+def has_topic(admin, topic):
+    with contextlib.suppress(KafkaException):
+        return topic in admin.list_topics(timeout=10).topics
+
+
+def deliver_all(lines):
+    """Waits until nothing waits any more: for as long as something arrives. `lines` tells what the status says of them."""
+    reached, since = -1, time.monotonic()
+    while True:
+        now = lines()
+        if now and now["waiting"] == 0:
+            return
+        if now and now["delivered"] != reached:
+            reached, since = now["delivered"], time.monotonic()
+        assert time.monotonic() < since + 2 * PATIENCE, f"nothing arrives any more: {now}"
+        time.sleep(0.05)
 
 
 def memory():

@@ -210,9 +210,42 @@ def test_serve_takes_lines_over_http_and_sockets(kafka):
             assert check_all(records, range(202)) == 0
             sources = {record.origin.split("/")[1] for record in records}
             assert sources == {"http", "unix"}, sources
+            wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["delivered"] == 202, "all delivered")
             status = colophon.ask("/v1/status")[1]["lines"]
             assert status["lines"] == 202 and status["problem"] is None, status
-            wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["delivered"] == 202, "all delivered")
+
+
+def test_small_blocks_are_kept_for_records_and_only_for_them(kafka):
+    """glibc is told so when the program begins, which therefore begins twice: under the same number, with what it was given."""
+    def told(process):
+        # glibc cuts its variable into pieces where it stands.
+        return re.findall(r"glibc\.malloc\.[a-z_]+=\d+", Path(f"/proc/{process.pid}/environ").read_text())
+
+    def started(at, to, **environment):
+        process = at.enrich("--to", to, "--instance", uuid.uuid4().hex, env={**os.environ, **environment})
+        wait_until(lambda: any(at.data.glob("instances/*/spool/cursor")) or process.poll() is not None, "the instance")
+        return process
+
+    def end(process):
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode in (0, 1), err
+    count = "glibc.malloc.tcache_count"
+    arenas = "glibc.malloc.arena_max=4"
+    for given, expected in [({}, [f"{count}=5000"]), ({"GLIBC_TUNABLES": arenas}, [arenas, f"{count}=5000"]),
+                            ({"GLIBC_TUNABLES": f"{count}=9"}, [f"{count}=9"])]:
+        with Place() as at:
+            process = started(at, f"kafka://{kafka.address}/{kafka.create()}", **given)
+            assert told(process) == expected, told(process)
+            assert Path(f"/proc/{process.pid}/comm").read_text().strip() == Path(COLOPHON).name[:15]
+            end(process)
+    # Who sends nothing to Kafka has no use for it.
+    with Upstream(ok) as upstream:
+        with Colophon(upstream.address) as colophon:
+            assert told(colophon.process) == []
+        with Colophon(upstream.address, "--kafka-brokers", kafka.address, "--kafka-topic", kafka.create()) as colophon:
+            assert told(colophon.process) == [f"{count}=5000"]
+            colophon.get("/recommend/1").assert_stamped("m1")
 
 
 def test_the_proxy_makes_lines_of_recommendations(kafka):
@@ -275,9 +308,9 @@ def test_the_client_tells_of_itself(kafka):
 
             def client():
                 figures = colophon.ask("/v1/status")[1]["lines"]["client"]
-                return figures and figures["sent"] == 10 and figures
+                return figures and figures["sent"] == 10 and figures["queued"] == 0 and figures
             figures = wait_until(client, "its figures")
-            assert figures["brokers"] == figures["brokers_up"] == 1 and figures["queued"] == 0, figures
+            assert figures["brokers"] == figures["brokers_up"] == 1, figures
             assert figures["sent_bytes"] > 1000 and figures["round_trip_us"] > 0, figures
 
 

@@ -45,6 +45,8 @@ class Sidecar:
                      *(["--logs-from-kafka-topic", source] if source else []))
         self.at = at
         self.lock = threading.Lock()
+        # While a file is truncated that it has read: if it is killed before it has seen that, what was on its way of it nobody can save.
+        self.truncating = threading.Lock()
         self.current = None
         self.starts = 0
         self.said = []
@@ -57,6 +59,7 @@ class Sidecar:
             try:
                 colophon.__enter__()
             except AssertionError:
+                colophon.process.kill()
                 assert colophon.process.wait() != 2, colophon.said()
                 self.said.append(colophon.said())
                 time.sleep(0.05)
@@ -68,9 +71,10 @@ class Sidecar:
 
     def end(self, number):
         colophon = self.current
-        with self.lock:
-            self.current = None
-        colophon.process.send_signal(number)
+        with self.truncating:
+            with self.lock:
+                self.current = None
+            colophon.process.send_signal(number)
         colophon.process.wait(PATIENCE * 2)
         self.said.append(colophon.said())
 
@@ -115,9 +119,8 @@ class FileWriter(threading.Thread):
                     out.close()
                     out = open(self.file, "a")
                     self.rotations[0] += 1
-                elif self.is_read(os.path.getsize(self.file)):
-                    os.truncate(self.file, 0)
-                    self.rotations[1] += 1
+                else:
+                    self.truncate()
             self.stop_event.wait(0.02)
         out.close()
 
@@ -135,6 +138,21 @@ class FileWriter(threading.Thread):
             out.write(part)
             out.flush()
             self.stop_event.wait(self.chance.random() * 0.3)
+
+    def truncate(self):
+        size = os.path.getsize(self.file)
+        with self.sidecar.truncating:
+            if not self.is_read(size):
+                return
+            os.truncate(self.file, 0)
+            self.rotations[1] += 1
+            # Until that is seen, and what was on its way is in the spool. For some seconds it may not answer.
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
+                lines = self.sidecar.ask()
+                if lines and any(f["file"] == str(self.file) and f["position"] < size for f in lines["files"]):
+                    return
+                time.sleep(0.02)
 
     def is_read(self, size):
         """Whether colophon has taken in the whole file, as far as it can be asked within a second."""
@@ -406,7 +424,7 @@ def main():
                 assert not one.is_alive()
             accepted = [n for one in sources for n in one.accepted]
             # What was read twice may still come twice: all of it is to be looked at.
-            wait_until(lambda: (lines := sidecar.ask()) and lines["waiting"] == 0, "everything to be delivered")
+            deliver_all(sidecar.ask)
             claims = Claims(promotions, small / "data" / "ledger.sqlite")
             total, repeated, missing, wrong = verify(kafka, topic, accepted, claims)
             too_long = {text for one in sources for text in getattr(one, "too_long", [])}

@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 
 from cluster import *
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 from harness import Colophon, Upstream, ok  # noqa: E402
 
 skip_without_broker()
@@ -46,6 +47,46 @@ def test_a_missing_topic_is_an_error_that_names_the_setting(kafka):
         assert "the topic nowhere does not exist" in err and "--kafka-create-topic" in err, err
         at.run("--to", f"kafka://{closed.address}/nowhere", "--kafka-create-topic", text=line(1) + "\n")
         assert len(closed.read("nowhere", 1)) == 1
+
+
+def test_rights_that_are_missing_are_named_and_lines_wait_for_them(kafka):
+    users = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_admin="a" user_user="u";'
+    with Kafka("--sasl", "user:u", "--set", "listener.name.client.plain.sasl.jaas.config=" + users, "--set", "super.users=User:ANONYMOUS;User:admin",
+               "--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer") as closed, Place() as at:
+        def security(user, password):
+            return {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": user, "sasl.password": password}
+        admin = AdminClient(closed.settings(**security("admin", "a")))
+        admin.create_topics([NewTopic("closed", 1, 1)])["closed"].result(PATIENCE)
+        properties = [word for name, value in security("user", "u").items() for word in ("--kafka-properties", f"{name}={value}")]
+        to = ["--to", f"kafka://{closed.address}/closed", *properties]
+
+        def allow(operation):
+            acl = AclBinding(ResourceType.TOPIC, "closed", ResourcePatternType.LITERAL, "User:user", "*", operation, AclPermissionType.ALLOW)
+            for future in admin.create_acls([acl]).values():
+                future.result(PATIENCE)
+        _, err = at.run(*to, text=line(0) + "\n", status=1)
+        assert "the topic closed (kafka.topic) cannot be used" in err and "Describe the topic, and to Write" in err, err
+        allow(AclOperation.DESCRIBE)
+
+        def refused():
+            # What was allowed is known to the broker a moment later.
+            process = at.enrich(*to)
+            process.stdin.write(line(1) + "\n")
+            process.stdin.close()
+            process.stdin = None
+            said = ""
+            while text := process.stderr.readline():
+                said += text
+                if "kafka-failed" in said:
+                    return process, said
+            assert process.wait(PATIENCE) == 1 and "cannot be used" in said, said
+        process, said = wait_until(refused, "the topic to be seen")
+        assert "CLUSTER_AUTHORIZATION_FAILED" in said and "needs the right to Write" in said, said
+        allow(AclOperation.WRITE)
+        _, err = process.communicate(timeout=4 * PATIENCE)
+        assert process.returncode == 0, err
+        records = closed.read("closed", 1, settings=closed.settings(**security("admin", "a")))
+        assert 1 in {number_of(record) for record in records}
 
 
 def test_passwords_are_needed_and_never_shown(kafka):
@@ -199,7 +240,7 @@ def test_a_topic_that_is_deleted_while_lines_flow_stops_nobody(kafka):
         for n in range(1, 2000):
             process.stdin.write(line(n) + "\n")
             process.stdin.flush()
-        wait_until(lambda: process.poll() is not None or topic in admin.list_topics(timeout=10).topics,
+        wait_until(lambda: process.poll() is not None or has_topic(admin, topic),
                    "the topic comes back, for these brokers create it")
         assert process.poll() is None, process.stderr.read()
         _, err = process.communicate(timeout=2 * PATIENCE)
@@ -212,7 +253,8 @@ def test_it_ends_well_when_it_is_asked_to_under_load(kafka):
     with Place() as at:
         file = at.path / "a.log"
         file.write_text("".join(line(n) + "\n" for n in range(300_000)))
-        to = ["--to", f"kafka://{kafka.address}/{topic}", "--files", str(file)]
+        # Few enough to arrive within the second that it waits for them.
+        to = ["--to", f"kafka://{kafka.address}/{topic}", "--files", str(file), "--kafka-in-flight", "100"]
         for round in range(4):
             process = at.enrich(*to)
             seen = kafka.read(topic, 1 + round * 20_000)

@@ -89,19 +89,21 @@ class Asker(threading.Thread):
         self.statuses, self.cut, self.turned_away = {}, 0, 0
 
     def run(self):
-        number, connection, is_fresh = self.first, None, True
+        number, connection, is_fresh, last = self.first, None, True, 0
         while not self.stop_event.is_set():
             number += 1
             start = time.monotonic()
-            answered = False
+            answered, sent = False, None
             try:
                 if connection is None:
                     connection, is_fresh = http.client.HTTPConnection(*self.address, timeout=30), True
                     connection.connect()
                 connection.request("GET", f"/recommend/{number % 7}?n={number}", headers={"X-Arm": "model"})
+                sent = time.monotonic()
                 response = connection.getresponse()
                 answered = True
                 body = response.read()
+                last = time.monotonic()
                 self.check(number, start, response, body)
                 is_fresh = False
                 if response.getheader("Connection") == "close":
@@ -112,8 +114,9 @@ class Asker(threading.Thread):
                 connection = None
                 time.sleep(0.01)
             except (OSError, http.client.HTTPException):
-                # A connection that was never served may have stood in the queue of a listener that has closed.
-                if answered or not is_fresh:
+                # A connection that was never served may have stood in the queue of a listener that has closed, and one that said nothing for
+                # a second is closed by whoever drains.
+                if answered or not is_fresh and (sent or time.monotonic()) - last < 0.9:
                     self.cut += 1
                 else:
                     self.turned_away += 1
@@ -304,13 +307,13 @@ class Soak:
             one.start()
         begin = time.monotonic()
         figures = []
-        while time.monotonic() < begin + SECONDS:
+        while time.monotonic() < begin + SECONDS or len(figures) < 8:
             time.sleep(self.chance.random() * 0.7)
             self.disturb(colophon)
             assert colophon.process.poll() is None, "the sidecar has ended"
             figures.append((time.monotonic() - begin, colophon.memory(), self.own_descriptors(colophon)))
         # Everybody is well again, and all that waits is delivered, while the load goes on.
-        wait_until(lambda: metrics(colophon)[("colophon_delivery_up", ())] == 1, "the broker")
+        wait_until(lambda: metrics(colophon)[("colophon_delivery_up", ())] == 1, "the broker", 4 * PATIENCE)
         self.check_figures(colophon, figures)
         self.check_counters(colophon)
         cut = sum(asker.cut for asker in self.askers)
@@ -326,8 +329,11 @@ class Soak:
     @staticmethod
     def own_descriptors(colophon):
         """Those that are neither a client's nor an upstream's connection."""
-        connections = total(metrics(colophon), "colophon_connections")
-        return len(os.listdir(f"/proc/{colophon.process.pid}/fd")) - connections
+        def look():
+            connections = total(metrics(colophon), "colophon_connections")
+            return len(os.listdir(f"/proc/{colophon.process.pid}/fd")) - connections
+        # What is counted and what is open are not of one moment.
+        return min(look() for _ in range(5))
 
     def check_figures(self, colophon, figures):
         self.memory = max(f[1] for f in figures) >> 10
@@ -349,6 +355,7 @@ class Soak:
     def check_counters(self, colophon):
         """Bounds that hold while requests go on: the counters before, what clients have, the counters after."""
         before = metrics(colophon)
+        accepted = sum(len(asker.accepted) for asker in self.askers)
         seen = {}
         for asker in self.askers:
             for status, count in dict(asker.statuses).items():
@@ -359,15 +366,20 @@ class Soak:
         faults = total(after, "colophon_faults_total")
         assert faults >= sum(count for status, count in seen.items() if status >= 500), (faults, seen)
         for page in (before, after):
-            # All of one moment, but for those that are just being counted by two workers.
-            answered = total(page, "colophon_responses_total")
-            for name in ("colophon_stamps_total", "colophon_overhead_seconds_count", "colophon_upstream_seconds_count"):
-                assert abs(total(page, name) - answered) <= 64, (name, total(page, name), answered)
             assert 0 <= total(page, "colophon_requests_in_flight") < 200
+        # They only grow, and whoever reads them may be held up between one and the next: so each lies between the others' before and after.
+        for name in ("colophon_stamps_total", "colophon_overhead_seconds_count", "colophon_upstream_seconds_count"):
+            (least, most), (low, high) = [[total(page, one) for page in (before, after)] for one in (name, "colophon_responses_total")]
+            assert least <= high + 2 and most >= low - 2, (name, least, most, low, high)
         assert total(after, "colophon_lines_lost_total") == total(after, "colophon_dead_letters_total") == 0, after
         assert total(after, "colophon_configuration_reloads_total", result="refused") <= self.events.count("bad-reload")
         made = total(after, "colophon_exchange_lines_total")
-        assert made >= sum(len(asker.accepted) for asker in self.askers) - 64, made
+        assert made >= accepted - 64, (made, accepted)
+
+
+def said(at):
+    """The last that each of them said."""
+    return [text for file in sorted(at.glob("errors-*")) for text in file.read_text().splitlines()[-15:]]
 
 
 def main():
@@ -393,7 +405,7 @@ def main():
             print(f"soak: {len(accepted)} checked responses and lines, {requests} in bulk, {soak.nuisances} misbehaved, {repeated} lines repeated, "
                   f"cut by a restart of the model {sum(a.cut for a in soak.askers)}, at most {soak.memory} MiB; {kinds}", flush=True)
         except Exception:
-            print(f"soak: failed with seed {SEED}; what colophon said:\n" + "\n".join((at / "errors").read_text().splitlines()[-15:]), file=sys.stderr)
+            print(f"soak: failed with seed {SEED}; what colophon said:\n" + "\n".join(said(at)), file=sys.stderr)
             raise
         finally:
             soak.stop.set()

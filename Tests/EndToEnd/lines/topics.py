@@ -70,7 +70,7 @@ def test_what_is_killed_again_and_again_publishes_each_line_once(kafka):
             before = committed(kafka, source)
             publish(kafka, source, range(count, count + 10_000))
             count += 10_000
-            process = at.enrich(*flags(kafka, source, target, "--kafka-in-flight", "1000"), stderr=subprocess.DEVNULL)
+            process = at.enrich(*flags(kafka, source, target, "--kafka-in-flight", "100"), stderr=subprocess.DEVNULL)
             # Somewhere within its work: as soon as something of it is there.
             wait_until(lambda: committed(kafka, source) > before, "a transaction")
             process.kill()
@@ -84,8 +84,8 @@ def committed(kafka, group):
     """How far the group has read."""
     consumer = Consumer(kafka.settings(**{"group.id": group}))
     with contextlib.closing(consumer):
-        partitions = consumer.list_topics(group, timeout=10).topics[group].partitions
         try:
+            partitions = consumer.list_topics(group, timeout=10).topics[group].partitions
             places = consumer.committed([TopicPartition(group, p) for p in partitions], timeout=10)
         except KafkaException:
             # A group that is new has no coordinator for a moment.
@@ -103,7 +103,7 @@ def test_members_of_one_group_share_the_work_and_one_may_leave(kafka):
         second = other.enrich(*flags(kafka, source, target, "--kafka-properties", "session.timeout.ms=6000"))
         wait_for(second, "topic-assigned")
         publish(kafka, source, range(count // 2, count))
-        kafka.read(target, count // 2)
+        wait_until(lambda: len({record.origin.split("/")[0] for record in kafka.read(target)}) == 2, "a part of each")
         second.terminate()
         second.communicate(timeout=PATIENCE)
         publish(kafka, source, range(count, count + 1000))
@@ -153,7 +153,7 @@ def test_serve_drains_and_fails_when_it_is_fenced_off(kafka):
             shutil.copytree(sidecar.path / "data" / "instances" / "default", copy.instance("enrich"))
             second = copy.enrich(*flags(kafka, source, target))
             publish(kafka, source, range(10, 20))
-            wait_until(lambda: sidecar.process.poll() is not None, "its end")
+            wait_until(lambda: sidecar.process.poll() is not None, "its end", 4 * PATIENCE)
             assert sidecar.process.returncode == 1
             assert "under this instance's identity" in sidecar.said(), sidecar.said()
             assert_once(kafka.read(target, 20), range(20))

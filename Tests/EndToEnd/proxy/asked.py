@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from harness import COLOPHON, PATIENCE, Colophon, Response, Upstream, manifest, ok, place, read_to_end, run, wait_until
+from harness import COLOPHON, ENDLESS, PATIENCE, Colophon, Response, Upstream, manifest, ok, place, read_to_end, run, wait_until
 
 
 def call(colophon, path, body=None, method=None, headers=None):
@@ -223,13 +223,13 @@ def test_after_a_restart_nothing_is_claimed_until_somebody_confirms():
 
 
 def test_a_pointer_that_changes_while_another_variant_is_hashed_is_believed_no_more():
-    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-", dir=".") as directory:
+    with Upstream(ok) as upstream, tempfile.TemporaryDirectory(prefix="colophon-e2e-", dir=".build") as directory:
         a, b = Path(directory, "a.json"), Path(directory, "b.json")
         place(a, manifest("a1"))
         place(b, manifest("b1"))
         # So large that hashing it takes longer than anything else here.
         with open(Path(directory, "large.bin"), "wb") as large:
-            large.truncate(16 << 30)
+            large.truncate(ENDLESS)
         args = ["--manifest", f"a={a}", "--manifest", f"b={b}", "--upstream", f"b={upstream.address}", "--route-header", "X-Arm",
                 "--attribution-settle", "none"]
         with Colophon(f"a={upstream.address}", *args, manifest_args=[]) as colophon:

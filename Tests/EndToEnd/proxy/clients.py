@@ -250,7 +250,7 @@ def test_wrk_sees_no_error():
             done = function() for _, thread in ipairs(threads) do if thread:get("bad") ~= 0 then print("BAD STAMP") end end end
         """)
         with python_server() as address, Colophon(address) as colophon:
-            said = subprocess.run(["wrk", "-t1", "-c16", "-d2s", "-s", str(script), url(colophon, "/w")], capture_output=True, text=True,
+            said = subprocess.run(["wrk", "-t1", "-c16", "-d2s", "--timeout", "30s", "-s", str(script), url(colophon, "/w")], capture_output=True, text=True,
                                   timeout=PATIENCE).stdout
             assert "requests in" in said and "Socket errors" not in said and "Non-2xx" not in said and "BAD STAMP" not in said, said
 

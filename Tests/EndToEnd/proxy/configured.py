@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, notes, ok, place, run, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -102,7 +102,10 @@ def test_what_is_noted_of_the_pointer_promises_what_the_new_poll_keeps():
     with Upstream(ok) as upstream, Configured(upstream.address, "poll: 100ms\n") as served:
         def promised():
             """For how many seconds the last note vouches."""
-            [note] = (served.path / "data" / "watched" / "default").iterdir()
+            found = notes(served.path / "data")
+            if len(found) != 1:
+                return float("nan")
+            [note] = found
             noted, due = (datetime.fromisoformat(text) for text in note.read_text().split("\n")[:2])
             return (due - noted).total_seconds()
         wait_until(lambda: promised() < 11, "the note")

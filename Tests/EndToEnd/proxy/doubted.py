@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+from harness import COLOPHON, ENDLESS, PATIENCE, Colophon, Upstream, large, manifest, notes, ok, place, run, stopped, wait_until
 
 
 def line(seconds):
@@ -64,10 +64,14 @@ def later(seconds):
     wait_until(lambda: time.time() > end, "the time")
 
 
+# Whoever looks so late has a gap between two looks, in which anything may have happened: it is long enough for slow machines.
+POLL = "500ms"
+
+
 @contextlib.contextmanager
 def serving(upstream, at, *args, version="m1"):
     settle = () if "--attribution-settle" in args else ("--attribution-settle", "none")
-    with Colophon(upstream.address, *settle, "--poll", "100ms", *args, version=version, directory=str(at)) as colophon:
+    with Colophon(upstream.address, *settle, "--poll", POLL, *args, version=version, directory=str(at)) as colophon:
         yield colophon
 
 
@@ -77,7 +81,7 @@ def two(upstream, at, *args):
         if not (at / f"{name}.json").exists():
             place(at / f"{name}.json", manifest(f"{name}1"))
     pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
-    return Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms", *args,
+    return Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", POLL, *args,
                     manifest_args=pointers, version=None, directory=str(at))
 
 
@@ -106,7 +110,7 @@ def test_a_pointer_that_led_nowhere_for_a_while_leaves_a_doubt_that_outlasts_the
         with serving(upstream, at) as colophon:
             later(1.2)
             sure = time.time()
-            later(1.2)
+            later(2.5)
             place(colophon.pointer, "rubbish")
             wait_until(lambda: not variant(colophon)["current"], "the doubt")
             wait_until(lambda: doubts(colophon), "the ledger to have it")
@@ -139,7 +143,11 @@ def test_a_pointer_that_led_nowhere_for_a_while_leaves_a_doubt_that_outlasts_the
 
 def watched(at):
     """Until when, by the latest note."""
-    return max((note.stat().st_mtime for note in (at / "data" / "watched" / "default").iterdir()), default=0)
+    times = [0]
+    for note in notes(at / "data"):
+        with contextlib.suppress(FileNotFoundError):
+            times.append(note.stat().st_mtime)
+    return max(times)
 
 
 def test_a_promotion_while_nobody_watched_is_doubted_from_when_somebody_last_did():
@@ -198,13 +206,12 @@ def test_there_and_back_while_it_stood_still_is_doubted():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at) as colophon:
             later(1.2)
-            colophon.process.send_signal(signal.SIGSTOP)
-            place(colophon.pointer, manifest("m2"))
-            later(1.2)
-            meanwhile = time.time()
-            later(1.2)
-            place(colophon.pointer, manifest("m1"))
-            colophon.process.send_signal(signal.SIGCONT)
+            with stopped(colophon.process):
+                place(colophon.pointer, manifest("m2"))
+                later(1.2)
+                meanwhile = time.time()
+                later(1.2)
+                place(colophon.pointer, manifest("m1"))
             wait_until(lambda: doubts(colophon), "the doubt")
             assert enriched(colophon, meanwhile) == [("m1", "unknown")]
 
@@ -217,17 +224,14 @@ def test_what_went_there_and_back_while_others_were_hashed_leaves_nothing_unsure
             place(at / version / "b.json", manifest(version))
         (at / "b1").rename(at / "live")
         place(at / "a.json", manifest("a1"))
-        big = at / "big"
-        with open(big, "wb") as out:
-            out.truncate(3 << 30)
-        digest = subprocess.run(["sha256sum", str(big)], capture_output=True, text=True, check=True).stdout.split()[0]
+        size, digest = large(at / "big")
         pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={at / 'live' / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
         with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms",
                       manifest_args=pointers, version=None, directory=str(at)) as colophon:
             def of(name):
                 return next(v for v in colophon.ask("/v1/status")[1]["variants"] if v["variant"] == name)
             later(1.2)
-            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": 3 << 30}}))
+            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": size}}))
             wait_until(lambda: not of("a")["current"], "a to be looked at")
             hashing = time.time()
             # Who looks at lines meanwhile finds it in the ledger, though nothing has come of it yet.
@@ -238,7 +242,7 @@ def test_what_went_there_and_back_while_others_were_hashed_leaves_nothing_unsure
             wait_until(lambda: not of("b")["current"], "b to be seen elsewhere")
             (at / "live").rename(at / "b2")
             (at / "b1").rename(at / "live")
-            wait_until(lambda: of("a")["model_version"] == "a2" and of("a")["current"] and of("b")["current"], "everything to be sure again")
+            wait_until(lambda: of("a")["model_version"] == "a2" and of("a")["current"] and of("b")["current"], "everything to be sure again", 10 * PATIENCE)
             assert of("b")["model_version"] == "b1", of("b")
             assert any(row[0] == "a" and row[1] <= hashing <= row[2] for row in doubts(colophon)), doubts(colophon)
 
@@ -311,7 +315,7 @@ def test_what_went_to_the_same_and_back_while_others_were_hashed_is_not_doubted_
             place(deep / name / "b.json", manifest("b1"))
         (deep / "one").rename(deep / "live")
         with open(at / "big", "wb") as big:
-            big.truncate(16 << 30)
+            big.truncate(ENDLESS)
         pointers = ["--manifest", f"a={at / 'a.json'}", "--manifest", f"b={deep / 'live' / 'b.json'}", "--route-header", "X-Arm", "--route-default", "a"]
         out = at / "out"
         with Colophon(f"a={upstream.address}", "--upstream", f"b={upstream.address}", "--attribution-settle", "none", "--poll", "100ms",
@@ -319,7 +323,7 @@ def test_what_went_to_the_same_and_back_while_others_were_hashed_is_not_doubted_
             # What has just changed is read once more two seconds later.
             later(2.5)
             # It is never done with that: what it finds at the end is not what it should be, either.
-            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": "0" * 64, "size_bytes": 16 << 30}}))
+            place(at / "a.json", manifest("a2", artifacts={"big": {"path": "big", "sha256": "0" * 64, "size_bytes": ENDLESS}}))
             wait_until(lambda: is_hashing(colophon), "it to hash")
             (deep / "live").rename(deep / "one")
             (deep / "other").rename(deep / "live")
@@ -334,7 +338,7 @@ def test_what_went_to_the_same_and_back_while_others_were_hashed_is_not_doubted_
 def is_hashing(colophon):
     names = []
     for task in Path(f"/proc/{colophon.process.pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             names.append((task / "comm").read_text())
     return "hashing\n" in names
 
@@ -342,20 +346,18 @@ def is_hashing(colophon):
 def test_looking_at_artifacts_again_puts_nothing_in_doubt_but_what_moves_meanwhile():
     """However long the hashing takes: the pointer is watched."""
     with Upstream(ok) as upstream, directory() as at:
-        with open(at / "big", "wb") as out:
-            out.truncate(3 << 30)
-        digest = subprocess.run(["sha256sum", str(at / "big")], capture_output=True, text=True, check=True).stdout.split()[0]
-        m1 = manifest("m1", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": 3 << 30}})
+        size, digest = large(at / "big")
+        m1 = manifest("m1", artifacts={"big": {"path": "big", "sha256": digest, "size_bytes": size}})
         place(at / "model_manifest.json", m1)
 
         def configure(artifacts):
-            place(at / "colophon.yaml", f"artifacts: {artifacts}\npoll: 100ms\nattribution: {{settle: none}}\n")
+            place(at / "colophon.yaml", f"artifacts: {artifacts}\npoll: {POLL}\nattribution: {{settle: none}}\n")
         configure("off")
         with Colophon(upstream.address, "--config", str(at / "colophon.yaml"), version=None, directory=str(at)) as colophon:
             def reloaded():
                 request = urllib.request.Request(
                     f"http://{colophon.admin}/v1/reload", data=b"{}", headers={"Content-Type": "application/json"})
-                return json.load(urllib.request.urlopen(request, timeout=PATIENCE))
+                return json.load(urllib.request.urlopen(request, timeout=10 * PATIENCE))
             configure("required")
             began = time.monotonic()
             assert reloaded()["changed"] == ["artifacts"]
@@ -377,7 +379,7 @@ def test_looking_at_artifacts_again_puts_nothing_in_doubt_but_what_moves_meanwhi
             wait_until(lambda: not live()["current"], "that to be seen")
             assert asking.is_alive() and live()["model_version"] == "m1", "it was hashed too fast for this test"
             asking.join()
-            wait_until(lambda: live()["model_version"] == "m2" and live()["current"], "m2")
+            wait_until(lambda: live()["model_version"] == "m2" and live()["current"], "m2", 10 * PATIENCE)
             colophon.get().assert_stamped("m2")
 
 
@@ -410,7 +412,7 @@ def test_another_variant_and_another_ledger_were_not_watched():
             pointers = [word for name in names for word in ("--manifest", f"{name}={at / name}.json")]
             ups = [word for name in names[1:] for word in ("--upstream", f"{name}={upstream.address}")]
             more = ["--route-header", "X-Arm", "--route-default", "a"] if len(names) > 1 else []
-            return Colophon(f"a={upstream.address}", *ups, *more, "--attribution-settle", "none", "--poll", "100ms", manifest_args=pointers,
+            return Colophon(f"a={upstream.address}", *ups, *more, "--attribution-settle", "none", "--poll", POLL, manifest_args=pointers,
                             version=None, directory=str(at))
         with served("a", "b"):
             later(1.2)
@@ -431,15 +433,22 @@ def test_a_refused_order_leaves_no_doubt():
             gone.write_text(manifest("m9", artifacts={"w": {"path": "w", "sha256": "0" * 64, "size_bytes": 1}}))
             (at / "w").write_text("x")
             subprocess.run([COLOPHON, "index", "add", str(gone), "--data-dir", str(at / "data")], check=True, capture_output=True)
-            for _ in range(5):
+            quick = slow = 0
+            while quick < 5 and slow < 1000:
                 request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", b'{"manifest": "m9"}',
                                                  {"Content-Type": "application/json"})
+                began = time.monotonic()
                 try:
                     urllib.request.urlopen(request, timeout=PATIENCE)
                     raise AssertionError("it was taken")
                 except urllib.error.HTTPError as error:
                     assert error.code == 422, error.read()
-            assert variant(colophon)["current"] and not doubts(colophon), doubts(colophon)
+                # What takes longer to hash is doubted meanwhile, on record too.
+                is_quick = time.monotonic() < began + 0.02
+                quick, slow = quick + is_quick, slow + (not is_quick)
+            assert quick == 5, "this machine is too slow to tell"
+            found = doubts(colophon)
+            assert variant(colophon)["current"] and len(found) <= slow and all(row[2] for row in found), (found, slow)
 
 
 def test_a_doubt_that_cannot_be_written_keeps_nobody_from_watching():

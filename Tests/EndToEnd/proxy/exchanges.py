@@ -480,11 +480,13 @@ def test_no_way_to_http2():
 
 
 def test_a_client_that_reads_nothing_is_not_kept_for_ever():
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n" + b"x" * 30_000_000
+
     def behave(connection, head, rest):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n" + b"x" * 30_000_000)
+        connection.sendall(whole)
         return False
     with Upstream(behave) as upstream, Colophon(
-            upstream.address, "--timeouts-stream-idle", "500ms", "--timeouts-request-body", "500ms") as colophon:
+            upstream.address, "--timeouts-stream-idle", "500ms", "--timeouts-request-body", "10s") as colophon:
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(colophon.address)

@@ -4,6 +4,7 @@ Every wait is for a condition and has an end; every process and thread that is s
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -27,9 +28,9 @@ for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 MODEL_HEADERS = ["x-model-version", "x-pipeline-commit", "x-data-version", "x-model-manifest", "x-model-attribution"]
 
 
-def wait_until(condition, what):
+def wait_until(condition, what, patience=PATIENCE):
     """Waits until `condition()` is true, and returns what it returned."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         result = condition()
         if result:
@@ -48,12 +49,53 @@ def manifest(version, **more):
     return json.dumps(document)
 
 
+def notes(data, variant="default"):
+    """What says until when somebody watched the pointers of a variant; what is being written is none yet."""
+    return sorted(note for note in (data / "watched" / variant).glob("*") if note.suffix != ".new")
+
+
 def place(path, text):
     """Swaps a file's contents in one step, as a trainer does."""
     temporary = f"{path}.{os.getpid()}.tmp"
     with open(temporary, "w") as file:
         file.write(text)
     os.rename(temporary, path)
+
+
+def all_stand_still(process):
+    """Whether a process that was told to stop has done so, with all of its threads."""
+    stands = []
+    for thread in Path(f"/proc/{process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            stands.append(" T " in (thread / "stat").read_text())
+    return all(stands)
+
+
+@contextlib.contextmanager
+def stopped(process):
+    """While it stands still."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: all_stand_still(process), "all of its threads to stand still")
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def large(path, seconds=4):
+    """Makes a file that takes about as long to be hashed, however fast this machine is: its size and digest."""
+    piece, began, count = b"\0" * (1 << 20), time.monotonic(), 0
+    digest = hashlib.sha256()
+    while count < 64 or time.monotonic() < began + seconds:
+        digest.update(piece)
+        count += 1
+    with open(path, "wb") as out:
+        out.truncate(count << 20)
+    return count << 20, digest.hexdigest()
+
+
+# So large that nobody is ever done with hashing it.
+ENDLESS = 1 << 40
 
 
 class Colophon:
@@ -65,7 +107,8 @@ class Colophon:
         self.pointer = self.path / "model_manifest.json"
         if version is not None:
             place(self.pointer, manifest(version))
-        self.errors = open(self.path / "errors", "w+")
+        # Two may share a directory.
+        self.errors = tempfile.NamedTemporaryFile("w+", prefix="errors-", dir=self.path, delete=False)
         manifest_args = ["--manifest", str(self.pointer)] if manifest_args is None else manifest_args
         self.process = subprocess.Popen(
             [COLOPHON, "serve", "--listen", listen, "--upstream", upstream, *manifest_args, "--data-dir",
@@ -105,8 +148,9 @@ class Colophon:
 
     def event(self, name, count=1):
         def found():
+            has_ended = self.process.poll() is not None
             events = self.events(name)
-            if len(events) < count and self.process.poll() is not None:
+            if len(events) < count and has_ended:
                 raise AssertionError(f"colophon ended with {self.process.returncode}:\n{self.said()}")
             return len(events) >= count and events[count - 1]
         return wait_until(found, f"event {name}")

@@ -7,7 +7,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
-from harness import PATIENCE, Colophon, Upstream, ok, run, wait_until
+from harness import PATIENCE, Colophon, Upstream, all_stand_still, ok, run, wait_until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -119,8 +119,7 @@ def test_kept_connections_keep_no_others_out_and_lose_no_request():
             assert next(answers)[0] == 200
         # What was sent on them has come when others do, though nobody has read it.
         colophon.process.send_signal(signal.SIGSTOP)
-        threads = Path(f"/proc/{colophon.process.pid}/task")
-        wait_until(lambda: all(" T " in (one / "stat").read_text() for one in threads.iterdir()), "all threads to stand still")
+        wait_until(lambda: all_stand_still(colophon.process), "all threads to stand still")
         others = [connect(colophon) for _ in range(8)]
         for connection in kept:
             connection.sendall(GET)

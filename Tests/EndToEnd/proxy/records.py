@@ -102,12 +102,15 @@ def test_lines_that_follow_get_the_manifest_of_their_exchange():
         log, out = Path(directory, "server.log"), Path(directory, "enriched.log")
         with Colophon(upstream.address, "--attribution-settle", "none", "--logs-to", f"file:{out}",
                       "--logs-files", str(log)) as colophon:
+            asked = time.time()
             first = colophon.get("/", "X-Request-Id: a-1\r\n").one("X-Model-Manifest")
             minted = colophon.get("/").one("X-Request-Id")
             activate(colophon, "m2")
+            # Of each the time at which it was asked.
+            asked_later = time.time()
             second = colophon.get("/", "X-Request-Id: b-2\r\n").one("X-Model-Manifest")
             assert first != second
-            log.write_text("".join(line(n, name) + "\n" for n, name in enumerate(["a-1", "b-2", minted]))
+            log.write_text("".join(line(n, name, at) + "\n" for n, (name, at) in enumerate([("a-1", asked), ("b-2", asked_later), (minted, asked)]))
                            + line(3, "unheard-of", 0) + "\n" + line(4, "a-1", 0) + "\n")
             wait_until(lambda: out.exists() and out.read_text().count("\n") == 5, "the lines")
             lines = out.read_text().splitlines()

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
+from harness import COLOPHON, ENDLESS, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
 
 
 
@@ -110,7 +110,7 @@ def test_told_to_end_it_answers_whoever_waits_for_an_order():
         with Colophon(upstream.address, "--timeouts-drain", "2s", "--poll", "60s", directory=directory) as colophon:
             answers = []
             with open(Path(directory, "big"), "wb") as out:
-                out.truncate(12 << 30)
+                out.truncate(ENDLESS)
 
             def order(name):
                 request = urllib.request.Request(f"http://{colophon.admin}/v1/activations", data=json.dumps({"manifest": name}).encode(),
@@ -120,7 +120,7 @@ def test_told_to_end_it_answers_whoever_waits_for_an_order():
                 except urllib.error.HTTPError as error:
                     answers.append((error.code, json.load(error)["detail"]))
             for name in ("a1", "a2", "a3"):
-                artifacts = {"big": {"path": "big", "sha256": "0" * 63 + name[1], "size_bytes": 12 << 30}}
+                artifacts = {"big": {"path": "big", "sha256": "0" * 63 + name[1], "size_bytes": ENDLESS}}
                 place(Path(directory, f"{name}.json"), manifest(name, artifacts=artifacts))
                 added = subprocess.run([COLOPHON, "index", "add", f"{directory}/{name}.json", "--data-dir", f"{directory}/data"], capture_output=True, text=True)
                 assert added.returncode == 0, added.stderr

@@ -2,34 +2,28 @@
 change, copies of the data directory. No line of such a time may claim what nobody knew, and none of a time that was watched may lose what was."""
 
 import concurrent.futures
+import contextlib
 import shutil
-import signal
 import subprocess
 import threading
 import time
 import urllib.request
 
 from asked import call, index
-from doubted import directory, doubts, enriched, history, later, line, locked, serving, traced, two, variant, watched
-from harness import COLOPHON, PATIENCE, Colophon, Upstream, manifest, ok, place, run, wait_until
-
-
-def notes(at):
-    return sorted((at / "data" / "watched" / "default").iterdir())
+from doubted import POLL, directory, doubts, enriched, history, later, line, locked, serving, traced, two, variant, watched
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, large, manifest, notes, ok, place, run, stopped, wait_until
 
 
 def test_a_pointer_that_moves_on_while_it_is_hashed_is_followed_to_where_it_leads():
     with Upstream(ok) as upstream, directory() as at:
-        with open(at / "big", "wb") as out:
-            out.truncate(3 << 30)
-        digest = subprocess.run(["sha256sum", str(at / "big")], capture_output=True, text=True, check=True).stdout.split()[0]
+        size, digest = large(at / "big")
         with serving(upstream, at) as colophon:
             later(1.2)
-            place(colophon.pointer, manifest("m2", artifacts={"big": {"path": str(at / "big"), "sha256": digest, "size_bytes": 3 << 30}}))
+            place(colophon.pointer, manifest("m2", artifacts={"big": {"path": str(at / "big"), "sha256": digest, "size_bytes": size}}))
             wait_until(lambda: not variant(colophon)["current"], "the hashing to begin")
             assert variant(colophon)["model_version"] == "m1"
             place(colophon.pointer, manifest("m3"))
-            wait_until(lambda: variant(colophon)["current"], "it to be sure again")
+            wait_until(lambda: variant(colophon)["current"], "it to be sure again", 10 * PATIENCE)
             colophon.get("/").assert_stamped("m3")
             rows = colophon.ask("/v1/history")[1]["activations"]
             assert [row["model_version"] for row in rows] == ["m3", "m1"], rows
@@ -60,7 +54,7 @@ def test_a_rollback_by_another_path_leaves_what_was_watched_as_it_was():
             place(at / f"{version}.json", manifest(version))
 
         def served(version):
-            return Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", manifest_args=["--manifest", str(at / f"{version}.json")],
+            return Colophon(upstream.address, "--attribution-settle", "none", "--poll", POLL, manifest_args=["--manifest", str(at / f"{version}.json")],
                             version=None, directory=str(at))
         with served("m1"):
             later(1.2)
@@ -98,7 +92,7 @@ def test_a_directory_of_manifests_that_had_another_one_for_a_while_is_doubted():
         pointer = ["--manifest", str(at / "run")]
 
         def served():
-            return Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", manifest_args=pointer, version=None, directory=str(at))
+            return Colophon(upstream.address, "--attribution-settle", "none", "--poll", POLL, manifest_args=pointer, version=None, directory=str(at))
         with served():
             wait_until(lambda: watched(at), "the note")
         later(1.2)
@@ -114,12 +108,10 @@ def test_after_a_gap_responses_settle_as_after_an_activation():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at, "--attribution-settle", "600s") as colophon:
             colophon.get("/").assert_stamped("m1")
-            import signal
-            colophon.process.send_signal(signal.SIGSTOP)
-            place(colophon.pointer, manifest("m2"))
-            later(1.2)
-            place(colophon.pointer, manifest("m1"))
-            colophon.process.send_signal(signal.SIGCONT)
+            with stopped(colophon.process):
+                place(colophon.pointer, manifest("m2"))
+                later(1.2)
+                place(colophon.pointer, manifest("m1"))
             wait_until(lambda: doubts(colophon), "the doubt")
             wait_until(lambda: colophon.get("/").one("X-Model-Attribution") == "mixed", "it to settle")
 
@@ -137,12 +129,11 @@ def test_after_a_gap_under_an_order_nothing_is_claimed_until_somebody_confirms_i
             wait_until(lambda: variant(colophon)["model_version"] == "m1", "the first again")
             order()
             colophon.get("/").assert_stamped("m2")
-            colophon.process.send_signal(signal.SIGSTOP)
-            place(colophon.pointer, manifest("m3"))
-            later(1.2)
-            meanwhile = time.time()
-            place(colophon.pointer, manifest("m1"))
-            colophon.process.send_signal(signal.SIGCONT)
+            with stopped(colophon.process):
+                place(colophon.pointer, manifest("m3"))
+                later(1.2)
+                meanwhile = time.time()
+                place(colophon.pointer, manifest("m1"))
             wait_until(lambda: not variant(colophon)["current"], "the doubt")
             assert colophon.get("/").one("X-Model-Attribution") == "unknown"
             order()
@@ -156,7 +147,7 @@ def test_a_confirmation_ends_the_doubts_of_sidecars_that_are_gone():
         with serving(upstream, at) as colophon:
             place(at / "other.json", manifest("m1"))
             other = ["--manifest", str(at / "other.json"), "--instance", "other"]
-            with Colophon(upstream.address, "--attribution-settle", "none", "--poll", "100ms", manifest_args=other, version=None,
+            with Colophon(upstream.address, "--attribution-settle", "none", "--poll", POLL, manifest_args=other, version=None,
                           directory=str(at)) as second:
                 place(at / "other.json", "rubbish")
                 wait_until(lambda: doubts(colophon), "the other one's doubt")
@@ -172,18 +163,20 @@ def test_a_confirmation_ends_the_doubts_of_sidecars_that_are_gone():
 def test_notes_of_what_is_no_longer_live_are_put_away():
     with Upstream(ok) as upstream, directory() as at:
         for number in range(1, 5):
+            began = time.time()
             with serving(upstream, at, version=f"m{number}") as colophon:
-                wait_until(lambda: watched(at), "the note")
                 wait_until(lambda: variant(colophon)["model_version"] == f"m{number}", "the manifest")
-        assert len(notes(at)) == 1, notes(at)
+                wait_until(lambda: len(notes(at / "data")) == 1 and watched(at) >= began, "its note, and no other one")
 
 
 def test_a_line_without_a_time_is_of_now_and_no_surer_than_now_is():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at) as colophon:
             later(1.2)
+            placed = time.time()
             place(colophon.pointer, manifest("m2"))
             wait_until(lambda: variant(colophon)["model_version"] == "m2", "the promotion")
+            wait_until(lambda: watched(at) > placed, "the note")
         result = subprocess.run(
             [COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "600s"], capture_output=True, text=True,
             input='{"event":"recommendation"}\n', timeout=PATIENCE)
@@ -195,7 +188,7 @@ def test_what_nobody_watches_any_more_is_claimed_by_nobody():
         with serving(upstream, at) as colophon:
             later(1.2)
             sure = time.time()
-            later(1.2)
+            later(2.5)
             assert enriched(colophon, sure) == [("m1", "inferred")]
             # Whoever enriches beside it is told while it runs.
             beside = subprocess.Popen([COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "none"], stdin=subprocess.PIPE,
@@ -264,7 +257,7 @@ def test_a_start_that_fails_leaves_nothing_that_is_claimed_for_ever():
         meant = line(time.time()).replace("status 200,", "status 200, variant=a,")
         result = subprocess.run([COLOPHON, "enrich", "--data-dir", str(at / "data"), "--attribution-settle", "none"], capture_output=True, text=True,
                                 input=meant + "\n", timeout=PATIENCE)
-        assert "model_version=a2" in result.stdout and "attribution=unknown" in result.stdout, (result, notes(at))
+        assert "model_version=a2" in result.stdout and "attribution=unknown" in result.stdout, (result, notes(at / "data"))
 
 
 def test_a_pointer_that_never_rests_while_the_ledger_is_locked_is_told_of():
@@ -317,15 +310,27 @@ def test_an_order_that_waits_at_the_end_is_answered():
             assert colophon.process.wait(PATIENCE) == 0, colophon.said()
 
 
+def put_away(path):
+    """Removes a directory that others write into, in one step."""
+    with contextlib.suppress(FileNotFoundError):
+        away = path.with_name(f"away-{time.monotonic_ns()}")
+        path.rename(away)
+        shutil.rmtree(away)
+
+
 def test_damaged_notes_and_a_directory_that_was_removed_make_nothing_sure():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at) as colophon:
             wait_until(lambda: watched(at), "the note")
-            shutil.rmtree(at / "data" / "watched")
+            put_away(at / "data" / "watched")
             wait_until(lambda: (at / "data" / "watched" / "default").exists() and watched(at), "it to be made again")
             # Where it cannot be, that is told, once.
-            shutil.rmtree(at / "data" / "watched")
-            (at / "data" / "watched").write_text("in the way")
+            def is_in_the_way():
+                put_away(at / "data" / "watched")
+                with contextlib.suppress(IsADirectoryError):
+                    (at / "data" / "watched").write_text("in the way")
+                    return True
+            wait_until(is_in_the_way, "something to be in the way")
             colophon.event("notes-not-written")
             (at / "data" / "watched").unlink()
             wait_until(lambda: (at / "data" / "watched" / "default").exists() and watched(at), "it to be made again")
@@ -334,7 +339,7 @@ def test_damaged_notes_and_a_directory_that_was_removed_make_nothing_sure():
             colophon.process.wait(PATIENCE)
         later(1.2)
         for text in ("", "rubbish\n"):
-            notes(at)[0].write_text(text)
+            notes(at / "data")[0].write_text(text)
             assert enriched(colophon, time.time()) == [("m1", "unknown")], text
         place(colophon.pointer, manifest("m2"))
         later(1.2)
@@ -348,7 +353,7 @@ def test_damaged_notes_and_a_directory_that_was_removed_make_nothing_sure():
 def test_another_instance_knows_until_when_the_one_before_it_watched():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at, "--instance", "pod-1") as colophon:
-            wait_until(lambda: list((at / "data" / "watched" / "pod-1").iterdir()), "the note")
+            wait_until(lambda: notes(at / "data", "pod-1"), "the note")
             colophon.terminate()
             colophon.process.wait(PATIENCE)
         later(1.2)
