@@ -8,6 +8,10 @@ package final class UnixSource: LineSource {
     private let lineLimit: Int
     private var connections: [Int32: LineCutterBox] = [:]
     private let buffer: UnsafeMutableRawBufferPointer
+    /// How much is taken of a connection at once, or how long a datagram is at most.
+    private let largest: Int
+    /// Where those stand in the buffer that were received together.
+    private var datagrams: [Range<Int>] = []
     private let path: String
     private var news: [LineNews] = []
     /// Datagrams for which there was no room.
@@ -35,9 +39,9 @@ package final class UnixSource: LineSource {
     package init(_ path: String, isDatagram: Bool, lineLimit: Int) throws(SystemError) {
         self.path = path
         self.lineLimit = lineLimit
-        // A datagram is read whole or not at all.
-        let size = isDatagram ? max(Self.atOnce, lineLimit + 1) : Self.atOnce
-        buffer = .allocate(byteCount: size, alignment: 4096)
+        // A datagram is read whole or not at all, and small ones many at once.
+        largest = isDatagram ? max(Self.atOnce, lineLimit + 1) : Self.atOnce
+        buffer = .allocate(byteCount: isDatagram ? largest + Self.atOnce : largest, alignment: 4096)
         listener = try UnixListener(path, isDatagram: isDatagram)
         news.append(
             LineNews(
@@ -62,7 +66,7 @@ package final class UnixSource: LineSource {
     package var isHeldUp: Bool { isFull }
 
     private func hasRoom(_ intake: LineIntake) -> Bool {
-        intake.hasRoom(buffer.count, lines: Self.usualLines, neverWaits: listener.isDatagram)
+        intake.hasRoom(largest, lines: Self.usualLines, neverWaits: listener.isDatagram)
     }
 
     package var figures: [(name: String, value: Int)] {
@@ -175,24 +179,43 @@ package final class UnixSource: LineSource {
     private static let mostAtEnd = 100_000
 
     private func pullDatagrams(_ intake: LineIntake, most: Int = turn) {
-        for _ in 0..<most {
-            let count = listener.receive(listener.number, into: buffer)
-            guard count > 0 else { return }
-            guard count <= buffer.count else {
+        var left = most
+        while left > 0, receiveDatagrams(&left) {
+            // Once for all that have come: it takes longer than to read a line.
+            intake.refresh()
+            for range in datagrams {
+                guard hasRoom(intake) else {
+                    shed += 1
+                    continue
+                }
+                var cutter = LineCutter(limit: lineLimit)
+                cutter.take(UnsafeRawBufferPointer(rebasing: buffer[range])) { piece, line in
+                    intake.take(piece, line, from: self)
+                }
+                cutter.finish { piece, line in intake.take(piece, line, from: self) }
+            }
+        }
+    }
+
+    /// Receives datagrams one behind the other, for as long as the largest one would find room; false when none has come.
+    private func receiveDatagrams(_ left: inout Int) -> Bool {
+        datagrams.removeAll(keepingCapacity: true)
+        var used = 0
+        var hasCome = false
+        while left > 0, buffer.count - used >= largest {
+            let room = UnsafeMutableRawBufferPointer(rebasing: buffer[used..<used + largest])
+            let count = listener.receive(listener.number, into: room)
+            guard count > 0 else { break }
+            hasCome = true
+            left -= 1
+            guard count <= largest else {
                 // The system's own limit lies below this as a rule.
                 cut += 1
                 continue
             }
-            guard hasRoom(intake) else {
-                shed += 1
-                continue
-            }
-            intake.refresh()
-            var cutter = LineCutter(limit: lineLimit)
-            cutter.take(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { piece, line in
-                intake.take(piece, line, from: self)
-            }
-            cutter.finish { piece, line in intake.take(piece, line, from: self) }
+            datagrams.append(used..<used + count)
+            used += count
         }
+        return hasCome
     }
 }

@@ -25,6 +25,8 @@ struct ExchangeNotes: ~Copyable {
     /// How much of a body is kept.
     let resultBytes: Int
     private let tell: (@Sendable () -> Void)?
+    /// Whether lines were handed over that the reader was not told of.
+    var isToTell = false
     private var free: [UnsafeMutablePointer<ExchangeNote>] = []
     var time = SecondText()
 
@@ -60,8 +62,12 @@ struct ExchangeNotes: ~Copyable {
     /// Whether lines are made of exchanges at all.
     var areTaken: Bool { ring != nil }
 
-    /// Wakes whoever takes the lines.
-    borrowing func tellReader() { tell?() }
+    /// Wakes whoever takes the lines, if any were handed over.
+    mutating func tellReader() {
+        guard isToTell else { return }
+        isToTell = false
+        tell?()
+    }
 
     mutating func take() -> UnsafeMutablePointer<ExchangeNote> {
         let note: UnsafeMutablePointer<ExchangeNote>
@@ -225,9 +231,16 @@ extension Worker where Net: ~Copyable {
         return .mixed
     }
 
+    /// Wakes those who take lines and records: once in a turn, for all that were handed over in it.
+    mutating func tellReaders() {
+        notes.tellReader()
+        guard hasRecorded else { return }
+        hasRecorded = false
+        settings.recording?.tellReader()
+    }
+
     private mutating func record(_ client: End) {
-        guard !client.pointee.isRecorded, let ring = records, let recording = settings.recording,
-            let buffer = client.pointee.buffer, let claim = finalClaim(client)
+        guard !client.pointee.isRecorded, let ring = records, let buffer = client.pointee.buffer, let claim = finalClaim(client)
         else { return }
         client.pointee.isRecorded = true
         let idCount = Int(client.pointee.idCount)
@@ -242,7 +255,7 @@ extension Worker where Net: ~Copyable {
             variant: client.pointee.variant,
             prefix: client.pointee.isStamped ? UnsafeRawPointer(buffer + BufferPool.suffixOffset) : nil)
         ring.commit(size)
-        recording.tellReader()
+        hasRecorded = true
     }
 
     private mutating func handOver(_ client: End, _ note: UnsafeMutablePointer<ExchangeNote>) {
@@ -276,7 +289,7 @@ extension Worker where Net: ~Copyable {
         entry.storeBytes(of: HandoverEntry.mark(position), toByteOffset: HandoverEntry.markOffset, as: UInt64.self)
         ring.commit(size)
         counters.add(.lines)
-        notes.tellReader()
+        notes.isToTell = true
     }
 
     /// `<time>,<user>,recommendation request <path>, status <code>, variant=…, bucket=…, result: …, <n> ms`

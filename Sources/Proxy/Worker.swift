@@ -60,6 +60,8 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
     var notes: ExchangeNotes
     /// Where records of exchanges are handed over.
     let records: HandoverRing?
+    /// Whether records were handed over that the reader was not told of.
+    var hasRecorded = false
     /// What is read only to be thrown away.
     let discarded: UnsafeMutableRawBufferPointer
     /// The response of those for whom there is no connection left.
@@ -157,7 +159,10 @@ package struct Worker<Net: Network & ~Copyable>: ~Copyable {
         let count = net.wait(milliseconds: patience())
         now = net.monotonic()
         beginTurn()
-        defer { board.endTurn(number) }
+        defer {
+            tellReaders()
+            board.endTurn(number)
+        }
         // An idle connection that closed, or speaks unasked, must be out of the pool before a request could take it.
         for index in 0..<count where isOfIdleUpstream(net.event(index).token) { handle(net.event(index)) }
         for index in 0..<count { handle(net.event(index)) }

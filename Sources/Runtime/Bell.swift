@@ -7,11 +7,16 @@ package final class Bell: Sendable {
 
     package init() throws(SystemError) { wake = try Wake() }
 
+    /// Whatever was handed over before is seen, or its reader is woken: one call is enough for many things.
     package func ring() {
-        guard isAwaited.load(ordering: .sequentiallyConsistent) else { return }
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        guard isAwaited.load(ordering: .relaxed) else { return }
         if isAwaited.exchange(false, ordering: .acquiringAndReleasing) { wake.signal() }
     }
 
     /// From now on the reader waits. What came in between told nobody: it looks once more.
-    package func await() { isAwaited.store(true, ordering: .sequentiallyConsistent) }
+    package func await() {
+        isAwaited.store(true, ordering: .relaxed)
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
 }

@@ -117,13 +117,12 @@ package final class HandoverRing: @unchecked Sendable {
     @inline(__always)
     package var position: UInt64 { written.pointee.load(ordering: .relaxed) }
 
-    /// Hands over the first `count` bytes of what was reserved.
+    /// Hands over the first `count` bytes of what was reserved. Who waits for it is not woken by that.
     @inline(__always)
     package func commit(_ count: Int) {
         let tail = written.pointee.load(ordering: .relaxed)
         precondition(count <= capacity, "an entry is larger than the ring")
-        // In one order with what the reader says of its waiting: or the last entry would lie until another comes.
-        written.pointee.store(tail &+ UInt64(count), ordering: .sequentiallyConsistent)
+        written.pointee.store(tail &+ UInt64(count), ordering: .releasing)
     }
 
     // MARK: - The one who reads
@@ -131,7 +130,7 @@ package final class HandoverRing: @unchecked Sendable {
     /// What was handed over and not taken yet, and its place among all that ever was.
     package var waiting: (bytes: UnsafeRawBufferPointer, position: UInt64) {
         let head = read.pointee.load(ordering: .relaxed)
-        let count = Int(written.pointee.load(ordering: .sequentiallyConsistent) &- head)
+        let count = Int(written.pointee.load(ordering: .acquiring) &- head)
         return (UnsafeRawBufferPointer(start: data + Int(head & UInt64(capacity &- 1)), count: count), head)
     }
 
