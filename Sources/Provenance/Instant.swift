@@ -122,19 +122,37 @@ extension Instant {
         }
     }
 
-    /// Reads what nearly every line has, `2025-03-04T18:21:03.219384Z`, eight bytes at a time; nil for all other spellings.
+    /// Reads what nearly every line has, `2025-03-04T18:21:03Z` or the same with three or six digits of a fraction, eight bytes at a time; nil
+    /// for all other spellings.
     static func usual(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Instant? {
-        guard range.count == 27 else { return nil }
+        guard range.count >= 20, range.count <= 27 else { return nil }
         let text = bytes.extracting(range)
-        // `2025-03-`, `04T18:21`, `:03.2193` and, from its `.` on once more, `.219384Z`.
+        // `2025-03-` and `04T18:21`.
         guard let date = Digits(text, at: 0, between: 0x2D00_002D_0000_0000),
-            let middle = Digits(text, at: 8, between: 0x0000_3A00_0054_0000),
-            let seconds = Digits(text, at: 16, between: 0x0000_0000_2E00_003A),
-            let rest = Digits(text, at: 19, between: 0x5A00_0000_0000_002E)
+            let middle = Digits(text, at: 8, between: 0x0000_3A00_0054_0000)
         else { return nil }
+        let (second, fraction): (Int, Int)
+        switch range.count {
+        case 27:
+            // `:03.2193` and, from its `.` on once more, `.219384Z`.
+            guard let seconds = Digits(text, at: 16, between: 0x0000_0000_2E00_003A),
+                let rest = Digits(text, at: 19, between: 0x5A00_0000_0000_002E)
+            else { return nil }
+            second = seconds.two(1)
+            fraction = rest.two(1) &* 10_000 &+ rest.two(3) &* 100 &+ rest.two(5)
+        case 24:
+            // `:03.219Z`
+            guard let rest = Digits(text, at: 16, between: 0x5A00_0000_2E00_003A) else { return nil }
+            second = rest.two(1)
+            fraction = rest.two(4) &* 10_000 &+ rest.one(6) &* 1000
+        case 20:
+            // `8:21:03Z`
+            guard let rest = Digits(text, at: 12, between: 0x5A00_003A_0000_3A00) else { return nil }
+            (second, fraction) = (rest.two(5), 0)
+        default: return nil
+        }
         let (year, month, day) = (date.two(0) &* 100 &+ date.two(2), date.two(5), middle.two(0))
-        let (hour, minute, second) = (middle.two(3), middle.two(6), seconds.two(1))
-        let fraction = rest.two(1) &* 10_000 &+ rest.two(3) &* 100 &+ rest.two(5)
+        let (hour, minute) = (middle.two(3), middle.two(6))
         guard hour < 24, minute < 60, second <= 60, Calendar.isDate(year, month, day) else { return nil }
         let whole = Calendar.day(year, month, day) &* 86_400 &+ hour &* 3600 &+ minute &* 60 &+ second
         return Instant(microseconds: Int64(whole) &* 1_000_000 &+ Int64(fraction))
@@ -160,6 +178,9 @@ extension Instant {
             else { return nil }
             self.values = values
         }
+
+        @inline(__always)
+        func one(_ index: Int) -> Int { Int(truncatingIfNeeded: values >> UInt64(index &* 8) & 0xF) }
 
         /// The number that the digits at `index` and behind it are.
         @inline(__always)

@@ -55,9 +55,22 @@ package struct JSONSyntax: ~Copyable {
     }
 
     /// Moves past a string; answers the range between its quotes, and whether it holds escapes.
+    @inline(__always)
     package mutating func skipString(_ bytes: Span<UInt8>) throws(JSONError) -> (content: Range<Int>, isEscaped: Bool) {
         guard take(UInt8(ascii: "\""), bytes) else { throw expected("a string in double quotes", bytes) }
         let start = offset
+        offset = bytes.withUnsafeBytes { ByteScan.firstSpecial($0, start..<bytes.count) }
+        // Nearly all hold nothing but plain text.
+        guard offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") else { return try skipRest(of: start, bytes) }
+        offset += 1
+        return (start..<offset - 1, false)
+    }
+
+    /// Moves past the rest of a string whose content begins at `start`.
+    @inline(never)
+    private mutating func skipRest(
+        of start: Int, _ bytes: Span<UInt8>
+    ) throws(JSONError) -> (content: Range<Int>, isEscaped: Bool) {
         var isEscaped = false
         while offset < bytes.count {
             offset = bytes.withUnsafeBytes { ByteScan.firstSpecial($0, offset..<bytes.count) }

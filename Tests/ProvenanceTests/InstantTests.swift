@@ -41,6 +41,31 @@ struct InstantTests {
         }
     }
 
+    @Test(
+        "the usual spellings, read many bytes at a time, mean what others do that are read one by one",
+        arguments: ["", ".219", ".219384", ".5"])
+    func readsUsualSpellings(_ fraction: String) {
+        var chance = Chance(seed: 11)
+        var read = 0
+        for _ in 0..<20_000 {
+            func two(_ range: ClosedRange<Int>) -> String {
+                String(Int.random(in: range, using: &chance) + 100).suffix(2).description
+            }
+            var text = Array(
+                "\(two(19...20))\(two(0...99))-\(two(1...12))-\(two(1...30))T\(two(0...24)):\(two(0...59)):\(two(0...61))\(fraction)"
+                    .utf8)
+            if Bool.random(using: &chance) {
+                text[Int.random(in: 0..<text.count, using: &chance)] = UInt8.random(in: 0x20...0x7E, using: &chance)
+            }
+            let usual = String(decoding: text + [UInt8(ascii: "Z")], as: UTF8.self)
+            // Nothing that ends so is read many bytes at a time.
+            let other = String(decoding: text + [UInt8(ascii: "z")], as: UTF8.self)
+            #expect(Instant(usual) == Instant(other), "\(usual)")
+            if Instant(usual) != nil { read += 1 }
+        }
+        #expect(read > 8000)
+    }
+
     @Test("a time without a zone is read only where one is known")
     func readsWithoutZone() {
         #expect(Instant("2025-03-04T18:12:55", withoutZone: .isUTC)?.description == "2025-03-04T18:12:55Z")
