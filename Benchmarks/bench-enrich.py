@@ -146,14 +146,15 @@ def kafka(scratch, manifest):
             return lambda topic: [colophon, "enrich", "--manifest", manifest, "--data-dir", f"{scratch}/d{next(serial)}", "--to",
                                   f"kafka://{broker.address}/{topic}", *arguments]
         files = ["--files", source, "--once"]
+        # What decision 16 tells glibc, so that both do the same.
+        told = ["env", "GLIBC_TUNABLES=glibc.malloc.tcache_count=5000"]
         print(f"{KAFKA_LINES:,} lines to a real Kafka, acknowledged by all, zstd; the broker has the same two cores")
         medians = measure.compare({
-            "C loop, four headers": lambda: run("loop4", lambda t: [loop, broker.address, t, enriched, "4"]),
+            "C loop, four headers": lambda: run("loop4", lambda t: [*told, loop, broker.address, t, enriched, "4"]),
             "colophon, file to Kafka": lambda: run("file4", enrich(*files)),
             "colophon, stdin through the spool": lambda: run("spool4", enrich(), stdin=source),
-            "C loop, told as we are": lambda: run("loop4 told", lambda t: ["env", "GLIBC_TUNABLES=glibc.malloc.tcache_count=5000", loop,
-                                                                            broker.address, t, enriched, "4"]),
-            "C loop, no headers": lambda: run("loop0", lambda t: [loop, broker.address, t, enriched, "0"]),
+            "C loop, told nothing": lambda: run("loop4 bare", lambda t: [loop, broker.address, t, enriched, "4"]),
+            "C loop, no headers": lambda: run("loop0", lambda t: [*told, loop, broker.address, t, enriched, "0"]),
             "colophon, file, no headers": lambda: run("file0", enrich(*files, "--kafka-headers", "none")),
             "colophon, file, all headers": lambda: run("file8", enrich(*files, "--kafka-headers", "all"))}, rounds=3)
         cost = {name: statistics.median(values[1:]) / KAFKA_LINES * 1e6 for name, values in used.items()}
@@ -161,8 +162,8 @@ def kafka(scratch, manifest):
             print(f"  {name:10} {value:.2f} us of processor time a line")
         # All of them, but for a request id, which these lines do not have; line_time is there, for they are old.
         print(f"  a header costs {(cost['file8'] - cost['file0']) / 8:.2f} us of processor time a line")
-        print(f"  beside the loop with what decision 16 tells glibc: a line of a file {cost['file4'] / cost['loop4 told']:.2f}, "
-              f"through the spool {cost['spool4'] / cost['loop4 told']:.2f}")
+        print(f"  beside the loop that is told nothing: a line of a file {cost['file4'] / cost['loop4 bare']:.2f}, "
+              f"through the spool {cost['spool4'] / cost['loop4 bare']:.2f}")
         measure.bar("lines a second beside the C loop", medians["C loop, four headers"] / medians["colophon, file to Kafka"], 0.8, at_most=False)
         measure.bar("processor time a line beside the C loop", cost["file4"] / cost["loop4"], 1.25)
         measure.bar("processor time a line through the spool beside the C loop", cost["spool4"] / cost["loop4"], 1.5)

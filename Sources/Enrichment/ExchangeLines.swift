@@ -62,6 +62,9 @@ package final class ExchangeLines: LineSource {
         if rings.enumerated().contains(where: { $1.waiting.bytes.count > pending[$0] }) { bell.wake.signal() }
     }
 
+    /// What ended in the last moments: nobody was told of it while others were looked for anyway.
+    package func stop(_ intake: LineIntake) { pull(intake) }
+
     /// The entry that comes next in a ring.
     private struct Head {
         let entry: UnsafeRawBufferPointer

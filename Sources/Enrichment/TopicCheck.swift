@@ -46,7 +46,14 @@ package struct TopicCheck: Sendable {
                     wasMissing = true
                     if settings.createsTopic, !isAsked {
                         isAsked = true
-                        try client.createTopic(settings.topic, milliseconds: 2 * patience)
+                        do { try client.createTopic(settings.topic, milliseconds: 2 * patience) } catch {
+                            guard error.isGeneral else {
+                                return .refused(
+                                    "the topic \(settings.topic) (kafka.topic) does not exist, and cannot be created (kafka.create_topic): \(error)"
+                                )
+                            }
+                            throw error
+                        }
                     }
                 }
                 // Waits until something is told, or a while: brokers that create topics by themselves take a moment.

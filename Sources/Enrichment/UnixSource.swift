@@ -205,7 +205,8 @@ package final class UnixSource: LineSource {
         while left > 0, buffer.count - used >= largest {
             let room = UnsafeMutableRawBufferPointer(rebasing: buffer[used..<used + largest])
             let count = listener.receive(listener.number, into: room)
-            guard count > 0 else { break }
+            // An empty one is nothing, and others may stand behind it.
+            guard count != UnixListener.nothing else { break }
             hasCome = true
             left -= 1
             guard count <= largest else {

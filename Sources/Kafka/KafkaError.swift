@@ -73,7 +73,7 @@ package struct KafkaError: Error, Sendable, CustomStringConvertible {
     private static func missingRight(_ code: Int32) -> String? {
         switch rd_kafka_resp_err_t(rawValue: code) {
         case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-            "the right to Describe the topic, and to Write where lines go, or to Read where they come from"
+            "the right to Describe the topic, to Write where lines go, to Read where they come from, and to Create it with kafka.create_topic"
         case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
             "the right to Write to the topic, and of brokers before 2.8 IdempotentWrite in the cluster"
         case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED: "the right to Read in the group (logs.from_kafka.group)"

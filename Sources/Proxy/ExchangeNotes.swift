@@ -217,9 +217,12 @@ extension Worker where Net: ~Copyable {
     /// Hands over what is known of an exchange, and its line where one is made of it. What finds no room is shed, and counted: nobody waits.
     @inline(__always)
     mutating func endExchange(_ client: End) {
-        if records != nil, client.pointee.claim != nil { record(client) }
+        let isToRecord = records != nil && client.pointee.claim != nil
+        guard isToRecord || client.pointee.note != nil else { return }
+        let claim = finalClaim(client)
+        if isToRecord { record(client, claim) }
         guard let note = client.pointee.note else { return }
-        if client.pointee.flags.contains(.hasResponse) || client.pointee.status > 0 { handOver(client, note) }
+        if client.pointee.flags.contains(.hasResponse) || client.pointee.status > 0 { handOver(client, note, claim) }
         dropNote(client)
     }
 
@@ -231,7 +234,7 @@ extension Worker where Net: ~Copyable {
         return .mixed
     }
 
-    /// Wakes those who take lines and records: once in a turn, for all that were handed over in it.
+    /// Wakes those who take lines and records: once in a turn, for all that were handed over in it, unless it is much.
     mutating func tellReaders() {
         notes.tellReader()
         guard hasRecorded else { return }
@@ -239,9 +242,10 @@ extension Worker where Net: ~Copyable {
         settings.recording?.tellReader()
     }
 
-    private mutating func record(_ client: End) {
-        guard !client.pointee.isRecorded, let ring = records, let buffer = client.pointee.buffer, let claim = finalClaim(client)
-        else { return }
+    private mutating func record(_ client: End, _ claim: Attribution?) {
+        guard !client.pointee.isRecorded, let ring = records, let buffer = client.pointee.buffer, let claim else {
+            return
+        }
         client.pointee.isRecorded = true
         let idCount = Int(client.pointee.idCount)
         let size = ExchangeEntry.size(idCount: idCount)
@@ -256,9 +260,12 @@ extension Worker where Net: ~Copyable {
             prefix: client.pointee.isStamped ? UnsafeRawPointer(buffer + BufferPool.suffixOffset) : nil)
         ring.commit(size)
         hasRecorded = true
+        if ring.isFilling { tellReaders() }
     }
 
-    private mutating func handOver(_ client: End, _ note: UnsafeMutablePointer<ExchangeNote>) {
+    private mutating func handOver(
+        _ client: End, _ note: UnsafeMutablePointer<ExchangeNote>, _ claim: Attribution?
+    ) {
         guard let ring = notes.ring, let buffer = client.pointee.buffer else { return }
         let position = ring.position
         let idCount = Int(client.pointee.idCount)
@@ -277,8 +284,7 @@ extension Worker where Net: ~Copyable {
         entry.storeBytes(of: UInt32(size), toByteOffset: HandoverEntry.lengthOffset, as: UInt32.self)
         let hasManifest = client.pointee.isStamped && client.pointee.claim != nil
         entry.storeBytes(
-            of: UInt8((finalClaim(client) ?? .unknown).strength), toByteOffset: HandoverEntry.strengthOffset,
-            as: UInt8.self)
+            of: UInt8((claim ?? .unknown).strength), toByteOffset: HandoverEntry.strengthOffset, as: UInt8.self)
         entry.storeBytes(of: hasManifest ? 1 : 0, toByteOffset: HandoverEntry.hasManifestOffset, as: UInt8.self)
         entry.storeBytes(of: UInt16(idCount), toByteOffset: HandoverEntry.idCountOffset, as: UInt16.self)
         entry.storeBytes(of: UInt32(line.count), toByteOffset: HandoverEntry.lineCountOffset, as: UInt32.self)
@@ -290,6 +296,7 @@ extension Worker where Net: ~Copyable {
         ring.commit(size)
         counters.add(.lines)
         notes.isToTell = true
+        if ring.isFilling { tellReaders() }
     }
 
     /// `<time>,<user>,recommendation request <path>, status <code>, variant=…, bucket=…, result: …, <n> ms`
@@ -297,7 +304,7 @@ extension Worker where Net: ~Copyable {
         _ note: UnsafeMutablePointer<ExchangeNote>, _ client: End, to line: inout LineWriter
     ) {
         notes.time.update(wall)
-        for index in 0..<SecondText.count { line.write(byte: notes.time.bytes[index]) }
+        notes.time.bytes.span.withUnsafeBytes { line.write($0) }
         line.write(number: Int(max(0, wall) % 1_000_000), digits: 6)
         line.write("Z,")
         let path = UnsafeRawBufferPointer(
@@ -356,13 +363,15 @@ private struct LineWriter {
     }
 
     mutating func write(number: Int, digits: Int) {
-        var divisor = 1
-        for _ in 1..<max(1, digits) { divisor &*= 10 }
-        while number / divisor >= 10 { divisor &*= 10 }
-        while divisor > 0 {
-            write(byte: UInt8(truncatingIfNeeded: 0x30 &+ number / divisor % 10))
-            divisor /= 10
-        }
+        var text = InlineArray<20, UInt8>(repeating: 0x30)
+        var (start, rest) = (text.count, number.magnitude)
+        repeat {
+            start &-= 1
+            text[start] = UInt8(truncatingIfNeeded: 0x30 &+ rest % 10)
+            rest /= 10
+        } while rest > 0
+        start = min(start, text.count - digits)
+        text.span.extracting(start..<text.count).withUnsafeBytes { write($0) }
     }
 
     /// Control bytes and what is no UTF-8 as spaces; what was cut in the middle of a character ends before it.

@@ -125,6 +125,12 @@ package final class HandoverRing: @unchecked Sendable {
         written.pointee.store(tail &+ UInt64(count), ordering: .releasing)
     }
 
+    /// Whether so much waits to be read that whoever reads should begin.
+    @inline(__always)
+    package var isFilling: Bool {
+        written.pointee.load(ordering: .relaxed) &- read.pointee.load(ordering: .relaxed) > UInt64(capacity / 2)
+    }
+
     // MARK: - The one who reads
 
     /// What was handed over and not taken yet, and its place among all that ever was.

@@ -310,8 +310,7 @@ final class ActivationLoader: @unchecked Sendable {
             // What is only looked at again, by itself, is told of once; whoever asks is told each time.
             let isNews = state.problem.map { !$0.hasSameBytes(as: error.reason) } ?? true
             guard isNews || cause == .signal || cause == .reload else { return }
-            // Whoever sees it counted finds it in the log.
-            defer { failures.add(1, ordering: .relaxed) }
+            failures.add(1, ordering: .relaxed)
             if cause == .start { beginDoubtAtStart(index) }
             change(index) {
                 $0.isCurrent = false

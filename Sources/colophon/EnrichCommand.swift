@@ -51,7 +51,8 @@ extension Command {
     }
 
     private static func enrich(_ arguments: Arguments) throws(CommandError) -> ExitCode {
-        let configuration = try arguments.configuration(try arguments.sources(try flags(arguments)))
+        let configuration = try arguments.configuration(
+            try arguments.sources(try flags(arguments)), linesGo: .standardOutput)
         let settings = configuration.settings
         let readsTopic = !settings.lines.fromTopic.isEmpty
         guard !arguments.has("once") || !settings.lines.files.isEmpty || readsTopic else {
@@ -64,7 +65,6 @@ extension Command {
             throw arguments.usage("--kafka-topic and --kafka-create-topic need brokers: --to kafka://HOST:PORT/TOPIC")
         }
         let destination = settings.lines.destination(otherwise: .standardOutput)
-        if destination == .kafka { Allocator.keepSmallBlocks() }
         let index = try Lookup.index(arguments, configured: settings.dataDirectory)
         let isPipe = settings.lines.files.isEmpty && settings.lines.unix.isEmpty && !readsTopic
         switch destination {

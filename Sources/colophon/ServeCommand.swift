@@ -1,6 +1,5 @@
 import Ledger
 import Provenance
-import Runtime
 import Sidecar
 
 extension Command {
@@ -32,8 +31,7 @@ extension Command {
         var flags: [Configuration.Flag] = []
         for key in SettingKey.all { if let flag = try arguments.flag(key) { flags.append(flag) } }
         let sources = try arguments.sources(flags)
-        let configuration = try arguments.configuration(sources)
-        if configuration.settings.lines.destination(otherwise: .off) == .kafka { Allocator.keepSmallBlocks() }
+        let configuration = try arguments.configuration(sources, linesGo: .off)
         do throws(SidecarError) {
             let named = configuration.settings.dataDirectory
             let sidecar = try Sidecar(

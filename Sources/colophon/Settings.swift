@@ -40,12 +40,18 @@ extension Arguments {
         return try configuration(try sources([]))
     }
 
-    func configuration(_ sources: Configuration.Sources) throws(CommandError) -> Configuration {
+    /// With its warnings told. Where lines go to Kafka, and `otherwise` says where they go if nothing is said of that, the program begins anew.
+    func configuration(
+        _ sources: Configuration.Sources, linesGo otherwise: LineSettings.Destination? = nil
+    ) throws(CommandError) -> Configuration {
         let configuration: Configuration
         do { configuration = try Configuration(sources) } catch {
             // What a flag has wrong, its help can mend.
             let isOfFlag = error.problems.first?.hasPrefix("--") ?? false
             throw isOfFlag ? usage(error.description) : .usage(error.description)
+        }
+        if let otherwise, configuration.settings.lines.destination(otherwise: otherwise) == .kafka {
+            Allocator.keepSmallBlocks()
         }
         for warning in configuration.warnings { complain("colophon: \(warning)") }
         return configuration

@@ -26,7 +26,7 @@ struct UsualLineTests {
         let (key, tested) = (facts.key.map { "\($0)" }, facts.tested.map { "\($0)" })
         return LineFixture.describe(facts, line) + "\(String(describing: key)) \(String(describing: tested))\n"
             + "\(facts.end) \(facts.isRecommendation) \(facts.timeLacksZone) \(facts.saysNothingElse) \(facts.namesManifest) \(facts.isEmptyObject)\n"
-            + "\(String(describing: facts.variant.map { "\($0)" })) \(facts.hasOtherTime) \(facts.hasUnreadTime) \(facts.hasForeignAttribution)"
+            + "\(String(describing: facts.variant.map { "\($0)" })) \(facts.hasOtherTime) \(facts.hasUnreadTime) \(facts.hasForeignAttribution) \(String(describing: facts.localTime)) \(facts.date) \(facts.timeUnit)"
     }
 
     @Test("a line as servers write it is one of them, whatever is asked for besides")
@@ -35,10 +35,19 @@ struct UsualLineTests {
             let said = try #require(Self.read(Array(Self.usual.utf8), reading))
             #expect(said.quick == said.whole)
         }
-        let bare = Array((Self.usual.split(separator: ", variant=als_model").joined()).utf8)
-        for reading in Self.readings {
-            let said = try #require(Self.read(bare, reading))
-            #expect(said.quick == said.whole && !said.quick.contains("als_model"))
+        for (part, other) in [
+            (", variant=als_model", ""), (", bucket=0.569204", ""), (", result: m+1931,amelie+2001", ""),
+            ("als_model, bucket=0.569204, result: m+1931,amelie+2001", ""), (", 12 ms", ", 1234567 ms"),
+            (", 12 ms", ", 0 ms"),
+            (", variant=als_model, bucket=0.569204, result: m+1931,amelie+2001", ""), (", bucket", ",bucket"),
+            ("Z,39157", "Z,3 9"),
+        ] {
+            let changed = Self.usual.split(separator: part, omittingEmptySubsequences: false).joined(separator: other)
+            #expect(changed.utf8.count != Self.usual.utf8.count, "\(part) does not stand in it")
+            for reading in Self.readings {
+                let said = try #require(Self.read(Array(changed.utf8), reading), "\(changed)")
+                #expect(said.quick == said.whole)
+            }
         }
         let said = try #require(Self.read(Array(Self.usual.utf8), Self.readings[1]))
         #expect(said.quick.contains("variant als_model\ntime 2025-03-04T18:21:03.219384Z\nduration 13000\n"))
@@ -50,7 +59,7 @@ struct UsualLineTests {
             ("status 200, variant=als_model", "status 200, request_id=r-1, variant=als_model"),
             ("bucket=", "request_id=r-1, bucket="),
             (", 12 ms", ", 12 ms, model_version=m1"), (", 12 ms", ", 12.5 ms"), (", 12 ms", ", 12 ms "), (" ms", "ms"),
-            ("Z,39157", ",39157"),
+            ("Z,39157", ",39157"), ("request /", "request/"), (", 12 ms", ", 12345678 ms"),
             ("recommendation request", " recommendation request"), ("bucket=0.5", "variant=b, bucket=0.5"),
             ("bucket=", "user_id=7, bucket="),
             ("bucket=", " user_id=7, bucket="), ("result:", "rank=1, result:"), ("2025-03-04", "2025-02-30"),
@@ -112,7 +121,12 @@ struct UsualLineTests {
 
     @Test("cut short anywhere, it is read as before, and nothing is read behind its end")
     func survivesCuts() {
-        let line = Array(Self.usual.utf8)
+        // Its user, path, status and variant are all beyond what any line must have, so that each is cut somewhere.
+        let line = Array(
+            Self.usual.split(separator: "/recommend/").joined(
+                separator: "/" + String(repeating: "long", count: 25) + "/"
+            ).utf8)
+        #expect(Self.read(line, Self.readings[0]) != nil)
         for end in 0...line.count {
             for reading in Self.readings {
                 if let said = Self.read(Array(line[..<end]), reading) { #expect(said.quick == said.whole) }

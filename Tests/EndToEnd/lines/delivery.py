@@ -239,6 +239,24 @@ def test_small_blocks_are_kept_for_records_and_only_for_them(kafka):
             assert told(process) == expected, told(process)
             assert Path(f"/proc/{process.pid}/comm").read_text().strip() == Path(COLOPHON).name[:15]
             end(process)
+    # By the loader it would not be begun again; what it has to say of its configuration it says once, and through a link it keeps its name.
+    loaders = [*Path("/lib64").glob("ld-linux*.so*"), *Path("/lib").glob("ld-linux*.so*")]
+    for how in [[str(loaders[0])], []]:
+        with Place() as at:
+            link = at.path / "named-otherwise"
+            link.symlink_to(os.path.abspath(COLOPHON))
+            process = subprocess.Popen([*how, str(link), "enrich", "--manifest", str(at.pointer), "--data-dir", str(at.data), "--to", "kafka://127.0.0.1:1/x"],
+                                       stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLOPHON_KAFKA_BROKER": "x"})
+            said = ""
+            while "kafka-unreachable" not in said:
+                text = process.stderr.readline()
+                assert text, said
+                said += text
+            assert said.count("is no key of the configuration") == 1, said
+            assert told(process) == ([] if how else [f"{count}=5000"]), told(process)
+            if not how:
+                assert Path(f"/proc/{process.pid}/comm").read_text().strip() == "named-otherwise"[:15]
+            end(process)
     # Who sends nothing to Kafka has no use for it.
     with Upstream(ok) as upstream:
         with Colophon(upstream.address) as colophon:

@@ -59,8 +59,9 @@ class Sidecar:
             try:
                 colophon.__enter__()
             except AssertionError:
+                has_ended = colophon.process.poll() is not None
                 colophon.process.kill()
-                assert colophon.process.wait() != 2, colophon.said()
+                assert colophon.process.wait() != 2 and has_ended, colophon.said()
                 self.said.append(colophon.said())
                 time.sleep(0.05)
                 continue
@@ -142,7 +143,7 @@ class FileWriter(threading.Thread):
     def truncate(self):
         size = os.path.getsize(self.file)
         with self.sidecar.truncating:
-            if not self.is_read(size):
+            if size == 0 or not self.is_read(size):
                 return
             os.truncate(self.file, 0)
             self.rotations[1] += 1

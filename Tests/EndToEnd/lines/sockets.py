@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(HERE, "..", "proxy"))
-from harness import COLOPHON, PATIENCE, Colophon, Upstream, ok, run, wait_until  # noqa: E402
+from harness import COLOPHON, PATIENCE, Colophon, Upstream, ok, run, stopped, wait_until  # noqa: E402
 
 USUAL = "status 200, result: " + ",".join(["the+lord+of+the+rings+2001"] * 8)
 
@@ -244,6 +244,45 @@ def test_nothing_is_taken_of_a_body_whose_lines_that_are_too_long_find_no_place(
             assert list(lines.values()) == ["x" * 10_000, "y" * 5_000], letters
             # What is written is counted at the end of the turn.
             wait_until(lambda: '\ncolophon_lines_total{outcome="overlong"} 2\n' in metrics_of(colophon), "both to be counted")
+
+
+def test_datagrams_that_came_together_are_all_taken_also_at_the_end():
+    """Empty ones, too long ones and those behind them: whether it goes on, or is told to end meanwhile."""
+    for signals in ([], [signal.SIGTERM]):
+        with Upstream(ok) as upstream, place() as at:
+            at = Path(at)
+            with serving(at, upstream, "--logs-unix", f"datagram:{at}/datagrams", "--limits-line-bytes", "64KiB") as colophon, \
+                    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+                datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+                datagrams.connect(f"{at}/datagrams")
+                with stopped(colophon.process):
+                    for data in (b"", line(1).encode(), b"", b"x" * (300 << 10), line(2).encode() + b"\n" + line(3).encode(), b"", b"", line(4).encode()):
+                        datagrams.send(data)
+                    for one in signals:
+                        colophon.process.send_signal(one)
+                if signals:
+                    assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+                    [event] = colophon.events("lines-wait") or [{"lines": 0}]
+                    assert len(numbers(written(at))) + event["lines"] == 4, (written(at), colophon.said())
+                else:
+                    wait_until(lambda: numbers(written(at)) == [1, 2, 3, 4], "all of them")
+                    wait_until(lambda: 'colophon_lines_lost_total{reason="overlong_datagram"} 1' in metrics_of(colophon), "the long one to be counted")
+
+
+def test_lines_of_exchanges_that_end_with_the_process_are_kept():
+    """Also those that end right after others, when the next look was due a moment later."""
+    for _ in range(5):
+        with Upstream(ok) as upstream, place() as at:
+            at = Path(at)
+            with serving(at, upstream, "--recommendation-line", "true") as colophon:
+                with colophon.connect() as connection:
+                    for number in range(20):
+                        connection.sendall(f"GET /recommend/{number} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+                        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+                    colophon.terminate()
+                assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+                [event] = colophon.events("lines-wait") or [{"lines": 0}]
+                assert written(at).count("recommendation request") + event["lines"] == 20, (written(at), colophon.said())
 
 
 def test_connections_beyond_what_is_read_at_once_are_refused_and_counted():
