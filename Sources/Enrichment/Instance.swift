@@ -65,7 +65,7 @@ package enum InstanceError: Error, Sendable, CustomStringConvertible {
         case .name(let name):
             "\"\(name.onOneLine)\" is no name for an instance: take up to 64 printable characters without spaces or slashes (--instance)"
         case .held(let path, let name):
-            "the instance \(name) is in use (\(path.onOneLine) is locked by another process): stop that one, or give this one a name of its own (--instance)"
+            "the instance \(name) is in use (\(path.onOneLine) is locked by another process): stop that one, or give this one a --data-dir of its own, or, where it stands in front of the same server or serves other variants, a name of its own (--instance)"
         case .system(let error): error.description
         }
     }

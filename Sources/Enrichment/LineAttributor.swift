@@ -396,6 +396,11 @@ package final class LineAttributor {
     /// A line near an activation may be of either side. What has no time is of now; what will be live then, nobody knows.
     func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
         if let time, time.microseconds &- now.microseconds > reach { return .unknown }
+        if live.until == nil, let variant = live.variant, let manifest = live.stamp?.manifest,
+            doubtsNow.isOfAnother(variant, manifest.digest)
+        {
+            return .unknown
+        }
         let doubts = doubts(live)
         let sure = live.interval.sureness(
             at: time ?? now, reach: reach, settledAt: settledAt(live), doubts: doubts,

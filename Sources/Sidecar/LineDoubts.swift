@@ -34,6 +34,9 @@ final class LineDoubts {
     func now(looking: Bool) -> Doubts {
         var doubts = Doubts(settle: loader.settlePolicy.longest)
         for (index, state) in loader.states.enumerated() {
+            if let manifest = state.manifest {
+                doubts.own.append(Doubts.Own(variant: state.variant, manifest.digest))
+            }
             if !state.isCurrent {
                 // Before anything was looked at, nothing is sure.
                 doubt(state, since: state.doubt?.since ?? Instant(microseconds: .min), state.problem ?? "", &doubts)

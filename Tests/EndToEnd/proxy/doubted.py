@@ -426,6 +426,23 @@ def test_another_variant_and_another_ledger_were_not_watched():
             assert row[1] <= ended and row[2] >= ended + 2.4, (row, ended)
 
 
+def test_what_another_sidecar_has_activated_for_the_same_variant_is_not_what_lines_here_came_from():
+    with Upstream(ok) as upstream, directory() as at:
+        out = at / "out"
+        place(at / "other.json", manifest("m9"))
+        with serving(upstream, at, "--logs-to", f"file:{out}", "--logs-http", "true", "--logs-match", "all") as colophon:
+            later(1.2)
+            assert posted(colophon, out, "default", time.time()) == ("m1", "inferred")
+            other = ["--manifest", str(at / "other.json"), "--instance", "other"]
+            with Colophon(upstream.address, "--attribution-settle", "none", "--poll", POLL, manifest_args=other, version=None, directory=str(at)) as second:
+                second.get("/").assert_stamped("m9")
+                later(1.2)
+                # Responses say what this one has; the ledger alone says what the other one has, and that is not for this one's lines.
+                colophon.get("/").assert_stamped("m1")
+                version, word = posted(colophon, out, "default", time.time())
+                assert word == "unknown", (version, word)
+
+
 def test_a_refused_order_leaves_no_doubt():
     with Upstream(ok) as upstream, directory() as at:
         with serving(upstream, at) as colophon:
