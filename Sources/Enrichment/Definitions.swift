@@ -2,8 +2,7 @@ import Provenance
 
 /// What records name by number: manifests' record headers, and where lines came from.
 package final class Definitions {
-    /// A source's lines are named `<instance>/<source>:<position>`. What is handed out of every line lies in memory of its own: an array
-    /// would cost a count of references.
+    /// A source's lines are named `<instance>/<source>:<position>`.
     private var sources: [UnsafeRawBufferPointer] = []
     private var sourceNumbers: [[UInt8]: UInt32] = [:]
     private var stamps: [StampValues] = []
@@ -25,15 +24,9 @@ package final class Definitions {
     package func source(_ name: [UInt8]) -> UInt32 {
         if let known = sourceNumbers[name] { return known }
         let number = UInt32(sources.count)
-        sources.append(Self.copy(name))
+        sources.append(UnsafeRawBufferPointer(copying: name))
         sourceNumbers[name] = number
         return number
-    }
-
-    private static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
-        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
-        copy.copyBytes(from: bytes)
-        return UnsafeRawBufferPointer(copy)
     }
 
     func sourceName(_ number: UInt32) -> UnsafeRawBufferPointer { sources[Int(number)] }
@@ -49,7 +42,7 @@ package final class Definitions {
     func stamp(payload: [UInt8]) -> UInt32 {
         if let known = stampNumbers[payload] { return known }
         let number = UInt32(stamps.count)
-        stamps.append(StampValues(payload: Self.copy(payload)))
+        stamps.append(StampValues(payload: UnsafeRawBufferPointer(copying: payload)))
         stampNumbers[payload] = number
         return number
     }

@@ -26,6 +26,16 @@ package struct Doubts: Sendable, Equatable {
     /// When pointers named something that was not active, as far as the ledger does not know of it.
     package var moved: [Moved] = []
 
+    package struct Moved: Sendable, Equatable {
+        let variant: String
+        let time: DoubtedTime
+
+        package init(variant: String, _ time: DoubtedTime) {
+            self.variant = variant
+            self.time = time
+        }
+    }
+
     /// What this sidecar itself has active, by variant: another one on the same ledger may have activated something else for the same name.
     package var own: [Own] = []
 
@@ -42,16 +52,6 @@ package struct Doubts: Sendable, Equatable {
     /// Whether what is live of `variant` by the ledger is somebody else's.
     func isOfAnother(_ variant: String, _ digest: Digest) -> Bool {
         own.contains { $0.variant.hasSameBytes(as: variant) && $0.digest != digest }
-    }
-
-    package struct Moved: Sendable, Equatable {
-        let variant: String
-        let time: DoubtedTime
-
-        package init(variant: String, _ time: DoubtedTime) {
-            self.variant = variant
-            self.time = time
-        }
     }
 
     func times(of variant: String) -> some Sequence<DoubtedTime> {

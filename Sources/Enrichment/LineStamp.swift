@@ -54,9 +54,8 @@ package final class LineStamp: Sendable {
                     case .json: members + (word.map { ",\"attribution\":\"".utf8 + $0 + "\"".utf8 } ?? [])
                     case .logfmt: pairs + (word.map { " attribution=".utf8 + $0 } ?? [])
                     }
-                let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
-                copy.copyBytes(from: bytes)
-                all.initializeElement(at: place(format, attribution), to: UnsafeRawBufferPointer(copy))
+                all.initializeElement(
+                    at: place(format, attribution), to: UnsafeRawBufferPointer(copying: bytes))
             }
         }
         return all

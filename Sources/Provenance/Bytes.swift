@@ -35,6 +35,15 @@ extension String {
     }
 }
 
+extension UnsafeRawBufferPointer {
+    /// Bytes in memory of their own, until somebody deallocates it: to hand out an array costs a count of references each time.
+    package init(copying bytes: [UInt8]) {
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        memory.copyBytes(from: bytes)
+        self.init(memory)
+    }
+}
+
 /// A dictionary key that is equal only when every byte is.
 package struct ByteKey: Hashable, Sendable {
     private let bytes: [UInt8]

@@ -41,8 +41,8 @@ struct ExchangeNotes: ~Copyable {
 
     init(_ making: ProxySettings.LineMaking?, worker: Int) {
         ring = making?.rings[worker]
-        prefix = Self.copy(making?.prefix ?? [])
-        suffix = Self.copy(making?.suffix ?? [])
+        prefix = UnsafeRawBufferPointer(copying: making?.prefix ?? [])
+        suffix = UnsafeRawBufferPointer(copying: making?.suffix ?? [])
         resultBytes = making?.resultBytes ?? 0
         tell = making?.tellReader
     }
@@ -51,12 +51,6 @@ struct ExchangeNotes: ~Copyable {
         prefix.deallocate()
         suffix.deallocate()
         for block in free { UnsafeMutableRawPointer(block).deallocate() }
-    }
-
-    private static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
-        memory.copyBytes(from: bytes)
-        return UnsafeRawBufferPointer(memory)
     }
 
     /// Whether lines are made of exchanges at all.

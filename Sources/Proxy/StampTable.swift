@@ -77,7 +77,7 @@ package final class StampTable: Sendable {
 
     package init(variants sources: [Source], known: [Known], headers: StampHeaders) {
         latestSerial = sources.map(\.serial).max() ?? 0
-        let unknown = Self.copy(Self.unknownLine(headers))
+        let unknown = UnsafeRawBufferPointer(copying: Self.unknownLine(headers))
         unknownBlock = unknown
         let rows = UnsafeMutableBufferPointer<StampRow>.allocate(capacity: sources.count)
         for (index, source) in sources.enumerated() {
@@ -101,7 +101,7 @@ package final class StampTable: Sendable {
         if let stamp = source.stamp {
             for (index, byte) in stamp.digest.hex.utf8.prefix(12).enumerated() { suffix[index] = byte }
             for attribution in Attribution.allCases {
-                blocks[attribution.strength] = copy(stamp.headerBlock(attribution))
+                blocks[attribution.strength] = UnsafeRawBufferPointer(copying: stamp.headerBlock(attribution))
             }
         }
         return StampRow(
@@ -113,12 +113,6 @@ package final class StampTable: Sendable {
     private static func unknownLine(_ headers: StampHeaders) -> [UInt8] {
         guard let name = headers.attribution else { return [] }
         return Array("\(name): \(Attribution.unknown.rawValue)\r\n".utf8)
-    }
-
-    static func copy(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
-        memory.copyBytes(from: bytes)
-        return UnsafeRawBufferPointer(memory)
     }
 }
 

@@ -19,6 +19,35 @@ struct HandoverRingTests {
         return true
     }
 
+    @Test("it is filling once more than half of it waits to be read")
+    func fills() throws {
+        let ring = try HandoverRing(capacity: Self.capacity)
+        for number in 0..<4 {
+            #expect(!ring.isFilling)
+            #expect(Self.write(number, Self.capacity / 8, to: ring))
+        }
+        #expect(!ring.isFilling)
+        #expect(Self.write(4, 8, to: ring))
+        #expect(ring.isFilling)
+        ring.take(8)
+        #expect(!ring.isFilling)
+    }
+
+    @Test("a bell wakes a reader that waits, once, and makes no call for one that does not")
+    func rings() throws {
+        let bell = try Bell()
+        func isWoken() -> Bool { Readiness.wait([bell.wake.number], milliseconds: 0)[0] }
+        bell.ring()
+        #expect(!isWoken())
+        bell.await()
+        #expect(!isWoken())
+        bell.ring()
+        #expect(isWoken())
+        bell.wake.clear()
+        bell.ring()
+        #expect(!isWoken())
+    }
+
     @Test("what goes in comes out, in order, past the end of the ring and again from its beginning")
     func wraps() throws {
         let scratch = Scratch()

@@ -52,7 +52,7 @@ def test_a_missing_topic_is_an_error_that_names_the_setting(kafka):
 def test_rights_that_are_missing_are_named_and_lines_wait_for_them(kafka):
     users = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_admin="a" user_user="u";'
     with Kafka("--sasl", "user:u", "--set", "listener.name.client.plain.sasl.jaas.config=" + users, "--set", "super.users=User:ANONYMOUS;User:admin",
-               "--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer") as closed, Place() as at:
+               "--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "--set", "auto.create.topics.enable=false") as closed, Place() as at:
         def security(user, password):
             return {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": user, "sasl.password": password}
         admin = AdminClient(closed.settings(**security("admin", "a")))
@@ -60,13 +60,21 @@ def test_rights_that_are_missing_are_named_and_lines_wait_for_them(kafka):
         properties = [word for name, value in security("user", "u").items() for word in ("--kafka-properties", f"{name}={value}")]
         to = ["--to", f"kafka://{closed.address}/closed", *properties]
 
-        def allow(operation):
-            acl = AclBinding(ResourceType.TOPIC, "closed", ResourcePatternType.LITERAL, "User:user", "*", operation, AclPermissionType.ALLOW)
+        def allow(operation, topic="closed"):
+            acl = AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:user", "*", operation, AclPermissionType.ALLOW)
             for future in admin.create_acls([acl]).values():
                 future.result(PATIENCE)
         _, err = at.run(*to, text=line(0) + "\n", status=1)
         assert "the topic closed (kafka.topic) cannot be used" in err and "Describe the topic, to Write" in err, err
         allow(AclOperation.DESCRIBE)
+        # One that is not there, and may be looked at, but not created.
+        allow(AclOperation.DESCRIBE, "new")
+
+        def is_missed():
+            _, said = at.run("--to", f"kafka://{closed.address}/new", *properties, "--kafka-create-topic", text=line(0) + "\n", status=1)
+            return "cannot be used" not in said and said
+        err = wait_until(is_missed, "what was allowed to be known")
+        assert "the topic new (kafka.topic) does not exist, and cannot be created" in err and "to Create it with kafka.create_topic" in err, err
 
         def refused():
             # What was allowed is known to the broker a moment later.

@@ -86,8 +86,8 @@ def is_full(colophon, sender, limit=16 << 20):
     sent = sender.sent
     status = colophon.ask("/v1/status")[1]["lines"]
     [unix] = [one for one in status["sources"] if one["source"] == "unix"]
-    time.sleep(0.1)
-    return unix["held_up"] and status["spool_bytes"] > limit * 7 // 8 - (3 << 20) and sent == sender.sent
+    is_stuck = not select.select([], [sender.connection], [], 0)[1]
+    return unix["held_up"] and status["spool_bytes"] > limit * 7 // 8 - (3 << 20) and is_stuck and sent == sender.sent
 
 
 LAST = 990_000_000
