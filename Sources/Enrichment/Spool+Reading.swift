@@ -347,7 +347,7 @@ extension Spool {
                 localSources.removeAll()
                 localStamps.removeAll()
             }
-            try? storage.remove(oldest.name)
+            retire(oldest)
         }
     }
 

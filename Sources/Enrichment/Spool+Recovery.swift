@@ -89,6 +89,7 @@ extension Spool {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SpoolFormat.headSize, alignment: 8)
         defer { buffer.deallocate() }
         for name in names {
+            if name == SpoolFormat.spareName { try storage.remove(name) }
             guard let (first, _) = SpoolFormat.place(name: name) else { continue }
             let file = try storage.open(name)
             let size = try storage.size(of: file)
@@ -99,7 +100,9 @@ extension Spool {
                 guard head.first == first else { throw .damaged }
                 if found.generation == nil { found.generation = head.generation }
                 found.segments.append(
-                    Segment(name: name, secret: head.secret, first: first, end: first, size: size, file: nil))
+                    Segment(
+                        name: name, secret: head.secret, first: first, end: first, size: size, reused: head.reused,
+                        file: nil))
             } catch {
                 if case .version(let version) = error {
                     newer = version
@@ -128,7 +131,7 @@ extension Spool {
         if let index = segments.indices.last {
             reading.sequence = segments[index].first
             let (end, size) = try scan(segments[index])
-            news.torn += UInt64(segments[index].size - size)
+            news.torn += UInt64(try tornCount(segments[index], behind: size))
             do throws(SystemError) {
                 let file = try storage.open(segments[index].name)
                 defer { storage.close(file) }
@@ -139,6 +142,7 @@ extension Spool {
             } catch { throw .system(error) }
             segments[index].end = end
             segments[index].size = size
+            segments[index].reused = 0
             next = end
             if end == segments[index].first {
                 // It holds no record: another one begins with the same number.
@@ -153,6 +157,21 @@ extension Spool {
         reading.sequence = cursor.sequence
         news.recovered = next - cursor.sequence
         removeSegmentsBehind()
+    }
+
+    /// How many bytes behind the last record, at `size`, were being written. Where an older segment's bytes stand there, nobody can tell their
+    /// number, but only whether there were any: an end mark says that there were none.
+    private func tornCount(_ segment: Segment, behind size: Int) throws(SpoolError) -> Int {
+        guard size < segment.reused else { return segment.size - size }
+        let mark = UnsafeMutableRawBufferPointer.allocate(byteCount: SpoolFormat.endMark.count, alignment: 8)
+        defer { mark.deallocate() }
+        do throws(SystemError) {
+            let file = try storage.open(segment.name)
+            defer { storage.close(file) }
+            let count = try storage.read(file, at: size, into: mark)
+            let isMarked = count == mark.count && mark.elementsEqual(SpoolFormat.endMark)
+            return max(isMarked ? 0 : mark.count, segment.size - segment.reused)
+        } catch { throw .system(error) }
     }
 
     /// Segments with damaged heads are put aside whole, and what waited in them is lost. Between others they are missed when reading comes there.
@@ -255,7 +274,9 @@ extension Spool {
         _ = sync()
         try? storage.sync(cursorFile)
         leave()
+        removeSpare()
         if let index = segments.indices.last, let file = segments[index].file {
+            cutOlder(index)
             storage.close(file)
             segments[index].file = nil
         }

@@ -14,6 +14,8 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         var end: Int64
         /// How many of its bytes are records, its head among them.
         var size: Int
+        /// Up to where older bytes stand in its file, where it is written over those of another segment.
+        var reused = 0
         var file: Int32?
     }
 
@@ -30,6 +32,8 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         }
     }
     private var segmentBytes = 0
+    /// How many bytes the file takes that is kept to be written over; 0 for none.
+    var spareBytes = 0
 
     // What was appended and is not known to be on the disk.
     var unsynced: [UInt8] = []
@@ -61,7 +65,12 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     // MARK: - Appending
 
     /// How many bytes the spool takes on the disk, with those that are to be written.
-    package var bytes: Int { segmentBytes + unsynced.count }
+    package var bytes: Int { usedBytes + spareBytes }
+    /// The same without the file that is kept to be written over: that makes room where it is wanted.
+    var usedBytes: Int {
+        let older = segments.last.map { $0.reused - $0.size } ?? 0
+        return segmentBytes + max(unsynced.count, older)
+    }
     /// How many bytes of it wait. Of a segment that was delivered in part, as large a part as of its records.
     package var waitingBytes: Int {
         segments.reduce(unsynced.count) { sum, segment in
@@ -71,7 +80,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         }
     }
     /// Whether there is no room for a line of usual length, not even of those who never wait.
-    package var hasNoRoom: Bool { bytes + LineRecord.size(ofValue: 4096) + Self.overhead > settings.bytes }
+    package var hasNoRoom: Bool { usedBytes + LineRecord.size(ofValue: 4096) + Self.overhead > settings.bytes }
     /// How many it may take.
     var limit: Int { settings.bytes }
 
@@ -95,7 +104,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// Whether a record whose value has `count` bytes may be appended.
     package func hasRoom(for count: Int, in share: Share = .all) -> Bool {
         // Its definitions may have to be written too, and the head of a segment.
-        news.problem == nil && bytes + LineRecord.size(ofValue: count) + Self.overhead <= bytes(of: share)
+        news.problem == nil && usedBytes + LineRecord.size(ofValue: count) + Self.overhead <= bytes(of: share)
             && (unsynced.isEmpty || unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced)
     }
 
@@ -163,13 +172,18 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     package mutating func write() -> Bool {
         guard writtenCount < unsynced.count else { return true }
         do throws(SystemError) {
+            if bytes > settings.bytes { removeSpare() }
             if segments.last?.file == nil || isFull { try begin() }
             let index = segments.count - 1
             guard let file = segments[index].file else { return false }
-            let part = writtenCount..<unsynced.count
+            let count = unsynced.count
             let offset = segments[index].size + writtenCount
-            try Self.write(unsynced, part, to: file, at: offset, storage)
-            writtenCount = unsynced.count
+            if segments[index].size + count + SpoolFormat.endMark.count <= segments[index].reused {
+                unsynced.append(contentsOf: SpoolFormat.endMark)
+            }
+            defer { unsynced.removeLast(unsynced.count - count) }
+            try Self.write(unsynced, writtenCount..<unsynced.count, to: file, at: offset, storage)
+            writtenCount = count
             news.problem = nil
             return true
         } catch {
@@ -230,24 +244,32 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         // One that failed may hold what was written and never synced: it stays until this one has it.
         let failed = segments.last { $0.first == first }.flatMap { SpoolFormat.place(name: $0.name) }
         let name = SpoolFormat.name(first: first, attempt: failed.map { $0.attempt + 1 } ?? 0)
-        let file = try storage.create(name)
         let secret = UInt32.random(in: 1 ... .max)
+        let reused = spareBytes
+        let file = try reused > 0 ? storage.open(SpoolFormat.spareName) : storage.create(name)
         do throws(SystemError) {
-            let head = SpoolFormat.write(SpoolFormat.Head(first: first, generation: generation, secret: secret))
+            var head = SpoolFormat.write(
+                SpoolFormat.Head(first: first, generation: generation, secret: secret, reused: reused))
+            if reused > 0 { head += SpoolFormat.endMark }
             try Self.write(head, 0..<head.count, to: file, at: 0, storage)
+            if reused > 0 { try takeSpare(file, name) }
             try storage.syncNames()
         } catch {
             storage.close(file)
             try? storage.remove(name)
             throw error
         }
-        // The one before is read on through a descriptor of its own.
-        if let before = segments.last?.file {
+        if let index = segments.indices.last, let before = segments[index].file {
+            // What an older segment left behind it is of no use any more.
+            cutOlder(index)
+            // It is read on through a descriptor of its own.
             storage.close(before)
-            segments[segments.count - 1].file = nil
+            segments[index].file = nil
         }
         segments.append(
-            Segment(name: name, secret: secret, first: first, end: first, size: SpoolFormat.headSize, file: file))
+            Segment(
+                name: name, secret: secret, first: first, end: first, size: SpoolFormat.headSize, reused: reused,
+                file: file))
         self.secret = secret
         renumber()
     }
@@ -282,12 +304,14 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     private mutating func giveUpSegment(_ error: SystemError) {
         news.failures += 1
         news.problem = error.description
+        removeSpare()
         let whole = writtenCount
         writtenCount = 0
         guard let index = segments.indices.last, let file = segments[index].file else { return }
         // Takes back what was written in part. What was written before stays: if this process is killed before it is written anew, it is
         // found there.
         try? storage.truncate(file, to: segments[index].size + whole)
+        segments[index].reused = 0
         storage.close(file)
         segments[index].file = nil
         // One that holds nothing would only be in the way.

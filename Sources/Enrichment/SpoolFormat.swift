@@ -11,6 +11,10 @@ enum SpoolFormat {
     private static let magic = Array("colospl1".utf8)
     private static let cursorMagic = Array("colocur1".utf8)
     static let cursorName = "cursor"
+    /// A segment that was delivered, until the next one is written over it.
+    static let spareName = "spare"
+    /// What stands behind the last record where older bytes follow: no record is so short.
+    static let endMark = [UInt8](repeating: 0, count: 8)
     static let cursorSlots = 2
 
     /// A segment is named by the number of its first record, and by how often one with that was begun before.
@@ -34,10 +38,12 @@ enum SpoolFormat {
         let generation: String
         /// What its records' checksums are mixed with: nobody who only writes lines can make bytes that pass for a record here.
         let secret: UInt32
+        /// How much of the file held an older segment's bytes when this one was begun.
+        var reused = 0
     }
 
     static func write(_ head: Head, version: UInt32 = version) -> [UInt8] {
-        slot(magic, head.first, Int64(head.secret), head.generation, version)
+        slot(magic, head.first, Int64(head.secret), head.generation, version, UInt32(clamping: head.reused))
     }
 
     enum HeadFault: Error {
@@ -49,7 +55,9 @@ enum SpoolFormat {
         guard bytes.count >= headSize, bytes[0..<8].elementsEqual(magic) else { throw .damaged }
         guard let (version, first, secret, generation) = read(bytes, magic) else { throw .damaged }
         guard 1...Self.version ~= version else { throw .version(version) }
-        return Head(first: first, generation: generation, secret: UInt32(truncatingIfNeeded: secret))
+        let reused = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
+        return Head(
+            first: first, generation: generation, secret: UInt32(truncatingIfNeeded: secret), reused: Int(reused))
     }
 
     /// The secret of a head that is damaged, perhaps elsewhere.
@@ -83,16 +91,18 @@ enum SpoolFormat {
         return best
     }
 
-    // Both are, in every version: 8 bytes of magic, the version, two numbers, 26 letters of a ULID, and at the end a checksum over all
-    // of that.
+    // Both are, in every version: 8 bytes of magic, the version, a number, two larger ones, 26 letters of a ULID, and at the end a
+    // checksum over all of that.
 
     private static func slot(
-        _ magic: [UInt8], _ number: Int64, _ count: Int64, _ generation: String, _ version: UInt32
+        _ magic: [UInt8], _ number: Int64, _ count: Int64, _ generation: String, _ version: UInt32,
+        _ small: UInt32 = 0
     ) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: headSize)
         bytes.replaceSubrange(0..<8, with: magic)
         bytes.withUnsafeMutableBytes { raw in
             raw.storeBytes(of: version.littleEndian, toByteOffset: 8, as: UInt32.self)
+            raw.storeBytes(of: small.littleEndian, toByteOffset: 12, as: UInt32.self)
             raw.storeBytes(of: number.littleEndian, toByteOffset: 16, as: Int64.self)
             raw.storeBytes(of: count.littleEndian, toByteOffset: 24, as: Int64.self)
             for (offset, byte) in generation.utf8.prefix(26).enumerated() { raw[32 + offset] = byte }

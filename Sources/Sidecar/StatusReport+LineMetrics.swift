@@ -60,7 +60,9 @@ extension StatusReport {
         page.begin(
             "colophon_lag_seconds", .gauge, "For how long the oldest line waits that has not arrived.", unit: "seconds")
         page.add(microseconds: figures.waitingSince.map { max(0, Clock.monotonic() - $0) } ?? 0)
-        page.begin("colophon_spool_bytes", .gauge, "What the spool takes on the disk.", unit: "bytes")
+        page.begin(
+            "colophon_spool_bytes", .gauge, "What the spool takes on the disk, with what it keeps to write over.",
+            unit: "bytes")
         page.add(figures.spoolBytes)
         page.begin("colophon_spool_limit_bytes", .gauge, "What it may take: spool.bytes.", unit: "bytes")
         page.add(figures.spoolLimit)

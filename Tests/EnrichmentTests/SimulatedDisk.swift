@@ -16,6 +16,8 @@ final class SimulatedDisk: SpoolStorage {
     /// In percent.
     var writeFaults = 0
     var syncFaults = 0
+    /// Whether a power cut may change bytes that were not synced, beside leaving some out.
+    var spoilsTails = true
     private var files: [String: File] = [:]
     /// The names that a power cut leaves for sure.
     private var syncedNames: [String: File] = [:]
@@ -113,17 +115,32 @@ final class SimulatedDisk: SpoolStorage {
                 continue
             }
             var left = file.synced
+            overwrite(&left, with: file.bytes)
             if file.bytes.count > left.count {
                 let extra = chance.draw(file.bytes.count - left.count + 1)
                 var tail = Array(file.bytes[left.count..<left.count + extra])
-                if !tail.isEmpty, chance.percent(50) { tail[chance.draw(tail.count)] ^= 0x55 }
+                if !tail.isEmpty, spoilsTails, chance.percent(50) { tail[chance.draw(tail.count)] ^= 0x55 }
                 left += tail
+            } else if chance.percent(50) {
+                left.removeLast(left.count - file.bytes.count)
             }
             file.bytes = left
             file.synced = left
         }
         syncedNames = files
     }
+
+    /// Of what was written over older bytes and not synced, some sectors are there, and others are as they were.
+    private func overwrite(_ old: inout [UInt8], with new: [UInt8]) {
+        let share = [0, 50, 90, 100][chance.draw(4)]
+        for start in stride(from: 0, to: min(old.count, new.count), by: Self.sector) {
+            let part = start..<min(start + Self.sector, old.count, new.count)
+            guard old[part] != new[part], chance.percent(share) else { continue }
+            old.replaceSubrange(part, with: new[part])
+        }
+    }
+
+    private static let sector = 512
 
     /// Changes one byte of a file.
     func damage(_ name: String, at offset: Int) {

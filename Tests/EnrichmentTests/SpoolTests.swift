@@ -275,6 +275,135 @@ struct SpoolTests {
         }
     }
 
+    /// Delivers segments of `disk` until the file of one is written over by another, and answers its name.
+    private static func reuse(
+        _ spool: inout Spool<SimulatedDisk>, _ disk: SimulatedDisk, _ memory: UnsafeMutableRawBufferPointer
+    ) throws -> String {
+        fill(&spool, lines: 40, memory)
+        _ = readAll(&spool)
+        spool.acknowledge(spool.synced)
+        #expect(try disk.names() == ["cursor", "spare"])
+        fill(&spool, lines: 1, memory)
+        let names = try disk.names()
+        #expect(names.count == 2 && !names.contains("spare"))
+        return try #require(names.first { $0.hasSuffix(".segment") })
+    }
+
+    @Test("a delivered segment is written over by the next one, and nothing of what it held comes back")
+    func reusesSegments() throws {
+        let disk = SimulatedDisk(seed: 8)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            let name = try Self.reuse(&spool, disk, memory)
+            Self.fill(&spool, lines: 2, memory)
+            let bytes = try #require(disk.contents(name))
+            #expect(bytes.count > 1500, "it is as long as the one before")
+            let (size, generation, taken) = (spool.segments.last?.size ?? 0, spool.generation, spool.bytes)
+            #expect(taken == bytes.count)
+            #expect(bytes[size..<size + 8].allSatisfy { $0 == 0 } && bytes[(size + 8)...].contains { $0 != 0 })
+            // Killed between two writes: nothing is torn, and numbers go on under the same name.
+            disk.kill()
+            var again = try Self.open(disk)
+            let (torn, lost, damages) = (again.news.torn, again.news.lost, again.news.damages)
+            #expect(torn == 0 && lost == 0 && damages == 0)
+            let after = again.generation
+            #expect(after == generation)
+            #expect(disk.contents(name)?.count == size, "what the older one left is cut off")
+            #expect(Self.readAll(&again).map(\.sequence) == [40, 41, 42])
+        }
+    }
+
+    @Test(
+        "what was being written over an older segment when the process was killed is torn: numbers go on under another name"
+    )
+    func noticesTornReuse() throws {
+        let disk = SimulatedDisk(seed: 9)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            let name = try Self.reuse(&spool, disk, memory)
+            let (size, generation) = (spool.segments.last?.size ?? 0, spool.generation)
+            disk.damage(name, at: size)
+            disk.kill()
+            var again = try Self.open(disk)
+            let (torn, after) = (again.news.torn, again.generation)
+            #expect(torn > 0 && after != generation)
+            #expect(Self.readAll(&again).map(\.sequence) == [40])
+        }
+    }
+
+    @Test(
+        "a file that is kept to be written over makes room for lines, and for a full disk; an orderly end leaves none")
+    func givesUpSpare() throws {
+        let disk = SimulatedDisk(seed: 10)
+        try Self.withMemory { memory in
+            var spool = try Self.open(disk)
+            func keepOne() throws {
+                Self.fill(&spool, lines: 40, memory)
+                _ = Self.readAll(&spool)
+                spool.acknowledge(spool.synced)
+                #expect(try disk.names().contains("spare"))
+            }
+            try keepOne()
+            // The next one takes it, and while that is written to, another is delivered and kept.
+            Self.fill(&spool, lines: 60, memory)
+            _ = Self.readAll(&spool)
+            spool.acknowledge(spool.synced - 1)
+            let (kept, names) = (spool.spareBytes, try disk.names())
+            #expect(kept > 0 && names.contains("spare"))
+            while spool.hasRoom(for: 40) {
+                Self.fill(&spool, lines: 1, memory)
+                let taken = spool.bytes
+                #expect(taken <= Self.small.bytes)
+            }
+            #expect(try !disk.names().contains("spare"))
+            _ = Self.readAll(&spool)
+            spool.acknowledge(spool.synced)
+            let isKept = try disk.names().contains("spare")
+            #expect(isKept)
+            disk.writeFaults = 100
+            spool.append(Self.record("no room", source: spool.definitions.source([1]), in: memory))
+            let isWritten = spool.write()
+            #expect(!isWritten)
+            #expect(try !disk.names().contains("spare"))
+            disk.writeFaults = 0
+            Self.sync(&spool)
+            try keepOne()
+            spool.close()
+            #expect(try disk.names() == ["cursor"])
+        }
+    }
+
+    @Test("a power cut while segments are written over leaves none that would be taken for damaged")
+    func survivesPowerCutsInReuse() throws {
+        var reused = 0
+        try Self.withMemory { memory in
+            for seed in Seeds.some(100) {
+                let disk = SimulatedDisk(seed: seed)
+                disk.spoilsTails = false
+                var chance = Chance(seed: seed ^ 0x5EED)
+                var spool = try Self.open(disk)
+                for number in 0..<120 {
+                    disk.syncFaults = chance.percent(30) ? 30 : 0
+                    for _ in 0..<chance.draw(20) {
+                        spool.append(
+                            Self.record("line \(number)", source: spool.definitions.source([1]), in: memory))
+                    }
+                    if chance.percent(80) { spool.sync() } else { spool.write() }
+                    _ = Self.readAll(&spool)
+                    if chance.percent(50) { spool.acknowledge(spool.readPosition) }
+                    if spool.segments.last?.reused ?? 0 > 0 { reused += 1 }
+                    guard chance.percent(10) else { continue }
+                    disk.cutPower()
+                    disk.syncFaults = 0
+                    spool = try Self.open(disk)
+                    let (setAside, lost) = (spool.news.setAside, spool.news.lost)
+                    #expect(setAside.isEmpty && lost == 0, "COLOPHON_SEED=\(seed)")
+                }
+            }
+        }
+        #expect(reused > 300)
+    }
+
     @Test("adopted records are passed over, once")
     func passesOverAdopted() throws {
         let disk = SimulatedDisk(seed: 7)
