@@ -13,12 +13,12 @@ extension LineAttributor {
             return verdict
         }
         guard let minted else { return nil }
-        guard let stamp = try byPrefix(minted.manifest) else { return .unknown }
+        guard let stamp = try byPrefix(minted.manifest) else { return unknown(.notInLedger) }
         // It tells of a time before the request came: then one of the two is not what it seems.
         if let time = facts.time,
             time.microseconds < minted.time.microseconds - settings.skew - facts.reach
         {
-            return .unknown
+            return unknown(.contradictory)
         }
         return atMost(
             facts.attribution, line,
@@ -77,7 +77,9 @@ extension LineAttributor {
     ) throws(ManifestIndexError) -> Verdict? {
         let reach = settings.skew + facts.duration
         if minted == nil, let time = facts.time, !record.contains(time, reach: reach) { return nil }
-        guard let prefix = record.manifest, let stamp = try byPrefix(prefix) else { return .unknown }
+        guard let prefix = record.manifest else { return unknown(.response) }
+        guard let stamp = try byPrefix(prefix) else { return unknown(.notInLedger) }
+        if record.attribution == .unknown { reason = .response }
         var attribution = facts.hasLooseTime && minted == nil ? min(record.attribution, .mixed) : record.attribution
         if let minted {
             // What was active at admission, and what answered.

@@ -30,7 +30,6 @@ package final class LineAttributor {
             self.isKept = isKept
         }
 
-        static let unknown = Verdict(stamp: .none, attribution: .unknown)
     }
 
     /// A manifest's life in one variant, as far as it is known; or a time in which nothing was live.
@@ -90,6 +89,8 @@ package final class LineAttributor {
     /// Why the index could not be asked, the last time that it could not.
     package private(set) var problem: String?
     package private(set) var failures: UInt64 = 0
+    /// Why the last verdict is `unknown`, where it is.
+    var reason = UnknownReason.contradictory
 
     /// The life that the last line of a known variant and time fell into, spread out: a line like it, and most are, costs no look-up and
     /// touches nothing that is counted.
@@ -174,22 +175,30 @@ package final class LineAttributor {
 
     private func lookedUp(_ line: Span<UInt8>, _ facts: borrowing LineFacts) -> Verdict {
         do throws(ManifestIndexError) {
-            if facts.isRepeated { return Verdict(stamp: .none, attribution: .unknown, isKept: true) }
+            if facts.isRepeated { return unknown(.contradictory, isKept: true) }
             if facts.isUnproven { return try unproven(line, facts) }
             if facts.namesManifest { return try named(line, facts) }
             if let id = facts.requestID, let verdict = try byRequest(line, id, facts) { return verdict }
             return try byTime(line, facts)
         } catch {
             note(error)
-            return !facts.namesManifest ? .unknown : Verdict(stamp: .none, attribution: .unknown, isKept: true)
+            return unknown(.ledgerFailed, isKept: facts.namesManifest)
         }
     }
 
+    func unknown(_ reason: UnknownReason, isKept: Bool = false) -> Verdict {
+        self.reason = reason
+        return Verdict(stamp: .none, attribution: .unknown, isKept: isKept)
+    }
+
     private func byTime(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Verdict {
-        if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, .unknown) }
-        if isBlind { return atMost(facts.attribution, line, .unknown) }
+        if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, unknown(.unreadTime)) }
+        if isBlind { return atMost(facts.attribution, line, unknown(.ledgerFailed)) }
         let live = try live(line, facts)
-        guard let stamp = live.stamp else { return atMost(facts.attribution, line, .unknown) }
+        guard let stamp = live.stamp else {
+            let reason: UnknownReason = live.variant == nil ? .variantUnknown : .beforeActivation
+            return atMost(facts.attribution, line, unknown(reason))
+        }
         let found = sureness(live, at: facts.time, reach: settings.skew + facts.reach)
         let attribution = facts.hasOtherTime ? min(found, .mixed) : found
         if attribution == .inferred { remember(live, stamp) }
@@ -199,6 +208,7 @@ package final class LineAttributor {
     /// What stands where anybody may have written it can make the answer of variant and time weaker, and no other.
     private func unproven(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Verdict {
         var verdict = try byTime(line, facts)
+        let (byTime, isUnknown) = (reason, verdict.attribution == .unknown)
         var claimed: Verdict?
         if facts.namesManifest {
             claimed = try named(line, facts)
@@ -206,7 +216,10 @@ package final class LineAttributor {
             claimed = try byRequest(line, id, facts)
         }
         guard let claimed else { return verdict }
-        if claimed.held.stamp.manifest?.digest != verdict.held.stamp.manifest?.digest { verdict = .unknown }
+        if claimed.held.stamp.manifest?.digest != verdict.held.stamp.manifest?.digest {
+            verdict = unknown(claimed.attribution == .unknown ? reason : .contradictory)
+        }
+        if isUnknown { reason = byTime }
         verdict.attribution = min(verdict.attribution, claimed.attribution)
         verdict.isKept = claimed.isKept
         return verdict
@@ -216,7 +229,9 @@ package final class LineAttributor {
     func atMost(_ word: FieldSpan?, _ line: Span<UInt8>, _ verdict: Verdict) -> Verdict {
         guard let word else { return verdict }
         var verdict = verdict
-        verdict.attribution = min(verdict.attribution, Attribution(rawValue: word.text(line)) ?? .unknown)
+        let said = Attribution(rawValue: word.text(line)) ?? .unknown
+        if said == .unknown, verdict.attribution > .unknown { reason = .saidSo }
+        verdict.attribution = min(verdict.attribution, said)
         verdict.isKept = true
         return verdict
     }
@@ -236,7 +251,7 @@ package final class LineAttributor {
         for field in ProvenanceField.allCases { values[field] = facts.provenance[field]?.text(line) }
         let (key, names, isOwnName) = values.manifestKey
         guard let key, let stamp = try onlyOne(key, names, values), let manifest = stamp.manifest else {
-            return Verdict(stamp: .none, attribution: .unknown, isKept: true)
+            return unknown(.notInLedger, isKept: true)
         }
         var attribution: Attribution = isOwnName && manifest.isDigestVerified ? .exact : .inferred
         if let digest = values.manifestSHA256 {
@@ -395,16 +410,21 @@ package final class LineAttributor {
 
     /// A line near an activation may be of either side. What has no time is of now; what will be live then, nobody knows.
     func sureness(_ live: Live, at time: Instant?, reach: Int64) -> Attribution {
-        if let time, time.microseconds &- now.microseconds > reach { return .unknown }
+        if let time, time.microseconds &- now.microseconds > reach {
+            reason = .future
+            return .unknown
+        }
         if live.until == nil, let variant = live.variant, let manifest = live.stamp?.manifest,
             doubtsNow.isOfAnother(variant, manifest.digest)
         {
+            reason = .otherSidecar
             return .unknown
         }
         let doubts = doubts(live)
         let sure = live.interval.sureness(
             at: time ?? now, reach: reach, settledAt: settledAt(live), doubts: doubts,
             settledAfter: { settledAt($0, live) })
+        if sure == .unknown { reason = .doubted }
         let isSettling =
             live.until == nil
             && doubtsNow.settling.contains { settling in live.variant.map(settling.hasSameBytes) ?? false }

@@ -126,6 +126,9 @@ package struct LineEnricher: ~Copyable {
         let cannotBeAddedTo = facts.cannotBeAddedTo || facts.hasForeignAttribution && attribution < .inferred
         let kind: Result.Kind = verdict.isKept ? .kept : cannotBeAddedTo ? .unreadable : .enriched
         counters.count(kind, attribution, bytes: line.count)
+        if attribution == .unknown {
+            counters.unknownBy.count(verdict.attribution == .unknown ? attributor.reason : .saidSo)
+        }
         return Result(
             kind: kind, format: facts.format, place: facts.end, held: verdict.held, attribution: attribution,
             isFirstMember: facts.isEmptyObject, isWordShown: !facts.hasForeignAttribution, key: facts.key,
@@ -146,6 +149,7 @@ package struct LineEnricher: ~Copyable {
         let held = prefix.flatMap { attributor.held(prefix: $0) }
         let sure = held == nil ? .unknown : attribution
         counters.count(.enriched, sure, bytes: line.count)
+        if sure == .unknown { counters.unknownBy.count(attribution == .unknown ? .response : .notInLedger) }
         return Result(
             kind: .enriched, format: facts.format, place: facts.end, held: held ?? .none, attribution: sure,
             isFirstMember: false, key: facts.key, time: facts.time, requestID: nil)
@@ -181,6 +185,8 @@ package struct LineCounters: Sendable {
     package var inferred: UInt64 = 0
     package var mixed: UInt64 = 0
     package var unknown: UInt64 = 0
+    /// The same by why.
+    package internal(set) var unknownBy = UnknownCounters()
 
     package init() {}
 

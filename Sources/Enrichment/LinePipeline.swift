@@ -85,9 +85,11 @@ package final class LinePipeline {
         finishSending()
         for source in sources { source.stop(intake) }
         if intake.spool.write() { for source in sources { source.written() } }
+        intake.spool.sync()
+        // Before the spool is closed: its cursor is a file of its own.
+        acknowledge()
         lostInSpool = intake.spool.close()
         lost = lostInSpool + intake.owed
-        acknowledge()
         // Before the memory that its records lie in.
         sink.close()
         // Their memory stays for as long as the process does.

@@ -142,15 +142,44 @@ package struct LineRecord {
     }
 
     /// The record that begins at `base`, if a whole and unchanged one does within `count` bytes.
+    @inline(__always)
     static func sound(at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt32) -> LineRecord? {
-        guard count >= headerSize else { return nil }
+        guard isPlausible(at: base, count: count) else { return nil }
+        let record = LineRecord(base: base)
+        guard record.length <= count, record.load(4) as UInt32 == record.checksum(secret) else { return nil }
+        return record
+    }
+
+    /// The same; what is looked at for nothing is taken from `patience`, and once that is used up, only short ones are looked at.
+    static func sound(
+        at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt32, _ patience: inout Int
+    ) -> LineRecord? {
+        let record = LineRecord(base: base)
+        guard isPlausible(at: base, count: count), record.length <= count, patience > 0 || record.isShort else {
+            return nil
+        }
+        if record.load(4) as UInt32 == record.checksum(secret) { return record }
+        patience -= record.length
+        return nil
+    }
+
+    /// Whether what begins at `base` could be a record that goes on behind `count` bytes, and is worth reading on for.
+    static func mayBePart(at base: UnsafeMutableRawPointer, count: Int, patience: Int) -> Bool {
+        guard count >= headerSize else { return true }
+        let record = LineRecord(base: base)
+        return record.length > count && isPlausible(at: base, count: count) && (patience > 0 || record.isShort)
+    }
+
+    private var isShort: Bool { length <= 4096 }
+
+    /// Whether the head at `base` says nothing that a record's cannot, but for its checksum.
+    static func isPlausible(at base: UnsafeMutableRawPointer, count: Int) -> Bool {
+        guard count >= headerSize else { return false }
         let record = LineRecord(base: base)
         let length = record.length
-        guard length >= headerSize, length <= longest, length % 8 == 0, length <= count, record.kind != nil,
-            record.valueCount <= length - headerSize, record.load(4) as UInt32 == record.checksum(secret),
-            record.hasSoundPart(20), record.hasSoundPart(28), record.carriedCount == 0
-        else { return nil }
-        return record
+        return length >= headerSize && length <= longest && length % 8 == 0 && record.kind != nil
+            && record.valueCount <= length - headerSize && record.hasSoundPart(20) && record.hasSoundPart(28)
+            && record.carriedCount == 0
     }
 
     /// How long the record at `base` is whose head says what only a whole one does, though it is not as it was written; nil where that cannot be

@@ -59,6 +59,9 @@ package final class LineStatus: Sendable {
         ]
         var object = JSONObject(named.map { .init($0.name, .integer($0.value)) })
         object.append(
+            "unknown_by",
+            .object(JSONObject(counters.unknownBy.some.map { .init($0.reason.name, .integer($0.count)) })))
+        object.append(
             "client",
             now.client.map { .object(JSONObject($0.named.map { .init($0.name, .integer($0.value)) })) } ?? .null)
         object.append("problem", .optional(now.problem))

@@ -318,6 +318,7 @@ extension Spool {
             isCursorWritten = false
             cursor.count -= 1
             news.failures += 1
+            removeSpare()
         }
         removeDelivered()
     }

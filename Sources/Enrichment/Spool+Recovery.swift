@@ -130,8 +130,12 @@ extension Spool {
         try dropUnfinished()
         if let index = segments.indices.last {
             reading.sequence = segments[index].first
-            let (end, size) = try scan(segments[index])
-            news.torn += UInt64(try tornCount(segments[index], behind: size))
+            let (end, size, isMarked) = try scan(segments[index])
+            if !isMarked, segments[index].size > size {
+                // Where an older segment's bytes stand behind it, nobody can tell how many were being written.
+                let torn = segments[index].size - max(size, min(segments[index].reused, segments[index].size))
+                news.torn += UInt64(max(torn, SpoolFormat.endMarkSize))
+            }
             do throws(SystemError) {
                 let file = try storage.open(segments[index].name)
                 defer { storage.close(file) }
@@ -159,21 +163,6 @@ extension Spool {
         removeSegmentsBehind()
     }
 
-    /// How many bytes behind the last record, at `size`, were being written. Where an older segment's bytes stand there, nobody can tell their
-    /// number, but only whether there were any: an end mark says that there were none.
-    private func tornCount(_ segment: Segment, behind size: Int) throws(SpoolError) -> Int {
-        guard size < segment.reused else { return segment.size - size }
-        let mark = UnsafeMutableRawBufferPointer.allocate(byteCount: SpoolFormat.endMark.count, alignment: 8)
-        defer { mark.deallocate() }
-        do throws(SystemError) {
-            let file = try storage.open(segment.name)
-            defer { storage.close(file) }
-            let count = try storage.read(file, at: size, into: mark)
-            let isMarked = count == mark.count && mark.elementsEqual(SpoolFormat.endMark)
-            return max(isMarked ? 0 : mark.count, segment.size - segment.reused)
-        } catch { throw .system(error) }
-    }
-
     /// Segments with damaged heads are put aside whole, and what waited in them is lost. Between others they are missed when reading comes there.
     private mutating func countSetAside(_ secrets: [String: UInt32]) throws(SpoolError) {
         guard !news.setAside.isEmpty else { return }
@@ -194,7 +183,7 @@ extension Spool {
     private mutating func dropUnfinished() throws(SpoolError) {
         var best: (index: Int, end: Int64)?
         for index in segments.indices.suffix(Self.mostUnfinished) {
-            let (end, _) = try scan(segments[index])
+            let end = try scan(segments[index]).end
             if end >= best?.end ?? .min { best = (index, end) }
         }
         guard let best else { return }
@@ -205,6 +194,8 @@ extension Spool {
     }
 
     private static var mostUnfinished: Int { 4 }
+    /// How often the bytes of a segment are looked at for long records that are none.
+    private static var patience: Int { 8 }
 
     private mutating func removeSegmentsBehind() {
         guard let oldest = segments.first, oldest.end <= cursor.sequence else { return }
@@ -216,8 +207,9 @@ extension Spool {
         }
     }
 
-    /// The number behind the last whole record of a segment, and where that record ends. What is damaged before it is passed over.
-    private mutating func scan(_ segment: Segment) throws(SpoolError) -> (end: Int64, size: Int) {
+    /// The number behind the last whole record of a segment, where that record ends, and whether its end mark stands there. What is damaged
+    /// before it is passed over.
+    private mutating func scan(_ segment: Segment) throws(SpoolError) -> (end: Int64, size: Int, isMarked: Bool) {
         var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
         defer { buffer.deallocate() }
         do throws(SystemError) {
@@ -226,6 +218,8 @@ extension Spool {
             var offset = SpoolFormat.headSize
             var (end, size) = (segment.first, offset)
             var isInDamage = false
+            // Whoever writes lines can make bytes that look like the heads of long records: only so many are looked at for nothing.
+            var patience = Self.patience * segment.size
             while true {
                 let count = try storage.read(file, at: offset, into: buffer)
                 var consumed = 0
@@ -234,14 +228,21 @@ extension Spool {
                     let place = buffer.baseAddress.unsafelyUnwrapped + consumed
                     // No more stand before it than there is room for.
                     let most = Int64((offset + consumed) / LineRecord.headerSize)
-                    if let record = LineRecord.sound(at: place, count: count - consumed, segment.secret),
+                    if let record = LineRecord.sound(
+                        at: place, count: count - consumed, segment.secret, &patience),
                         record.kind != .line || 0...most ~= record.sequence &- segment.first
                     {
                         if record.kind == .line { end = max(end, record.sequence + 1) }
                         consumed += record.length
                         size = offset + consumed
                         isInDamage = false
-                    } else if count == buffer.count, LineRecord.mayGoOn(at: place, count: count - consumed) {
+                    } else if isEndMark(place, at: offset + consumed, count - consumed, segment) {
+                        // Behind something that is damaged it says where the end is, and not that all is well.
+                        return (end, size, offset + consumed == size)
+                    } else if count == buffer.count,
+                        LineRecord.mayBePart(at: place, count: count - consumed, patience: patience)
+                    {
+                        if isInDamage { patience -= count }
                         needsMore = true
                         break
                     } else if !isInDamage,
@@ -254,7 +255,7 @@ extension Spool {
                         isInDamage = true
                     }
                 }
-                if count < buffer.count { return (end, size) }
+                if count < buffer.count { return (end, size, false) }
                 if consumed == 0, needsMore {
                     guard count < LineRecord.longest else {
                         offset += 8
@@ -266,6 +267,12 @@ extension Spool {
                 offset += consumed
             }
         } catch { throw .system(error) }
+    }
+
+    private func isEndMark(_ place: UnsafeMutableRawPointer, at offset: Int, _ count: Int, _ segment: Segment) -> Bool {
+        segment.reused > 0 && count >= SpoolFormat.endMarkSize
+            && UInt64(littleEndian: place.loadUnaligned(as: UInt64.self))
+                == SpoolFormat.endMark(at: offset, segment.secret)
     }
 
     /// Closes what is open. What was delivered is on record as far as it can be. Answers how many lines could not be kept.

@@ -7,20 +7,30 @@ import Runtime
 extension Spool {
     /// Removes a segment that was delivered, or keeps its file for the next one.
     mutating func retire(_ segment: Segment) {
-        let size = max(segment.size, segment.reused)
-        // Segments that grew far beyond the others would take the room of what waits.
-        guard spareBytes == 0, size <= settings.segment / 4 * 5, bytes + size <= settings.bytes else {
+        guard spareBytes == 0, let size = reusableSize(segment), bytes + size <= settings.bytes else {
             try? storage.remove(segment.name)
             return
         }
         do throws(SystemError) {
             try storage.rename(segment.name, to: SpoolFormat.spareName)
-            spareBytes = size
+            (spareBytes, spareSecret) = (size, segment.secret)
             // Before anything is written over it: under its old name it would be taken for damaged.
             try storage.syncNames()
         } catch {
             if spareBytes > 0 { removeSpare() } else { try? storage.remove(segment.name) }
         }
+    }
+
+    /// How long the file of a segment is, if it can be written over: one that grew far beyond the others would take the room of what waits,
+    /// and behind a write that failed stand records that were put down elsewhere.
+    private func reusableSize(_ segment: Segment) -> Int? {
+        guard let file = try? storage.open(segment.name) else { return nil }
+        defer { storage.close(file) }
+        let known = max(segment.size, segment.reused)
+        guard let size = try? storage.size(of: file), size == known, size <= settings.segment / 2 * 3 else {
+            return nil
+        }
+        return size
     }
 
     /// Makes the file that was kept the segment `name`, whose head was written to it.
@@ -45,7 +55,6 @@ extension Spool {
     /// Takes away what an older segment left behind the records of one that is not written to any more.
     mutating func cutOlder(_ index: Int) {
         guard let file = segments[index].file, segments[index].reused > segments[index].size else { return }
-        try? storage.truncate(file, to: segments[index].size)
-        segments[index].reused = 0
+        if (try? storage.truncate(file, to: segments[index].size)) != nil { segments[index].reused = 0 }
     }
 }

@@ -28,12 +28,15 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         didSet {
             // Asked for with every line: not to be counted together each time.
             segmentBytes = 0
-            for segment in segments { segmentBytes += segment.size }
+            for segment in segments.dropLast() { segmentBytes += max(segment.size, segment.reused) }
+            segmentBytes += segments.last?.size ?? 0
         }
     }
     private var segmentBytes = 0
     /// How many bytes the file takes that is kept to be written over; 0 for none.
     var spareBytes = 0
+    /// That of the records in it.
+    var spareSecret: UInt32 = 0
 
     // What was appended and is not known to be on the disk.
     var unsynced: [UInt8] = []
@@ -65,11 +68,11 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     // MARK: - Appending
 
     /// How many bytes the spool takes on the disk, with those that are to be written.
-    package var bytes: Int { usedBytes + spareBytes }
-    /// The same without the file that is kept to be written over: that makes room where it is wanted.
-    var usedBytes: Int {
+    package var bytes: Int { usedBytes() + spareBytes }
+    /// The same without the file that is kept to be written over, for that makes room where it is wanted, and with `more`.
+    func usedBytes(with more: Int = 0) -> Int {
         let older = segments.last.map { $0.reused - $0.size } ?? 0
-        return segmentBytes + max(unsynced.count, older)
+        return segmentBytes + max(unsynced.count + more, older)
     }
     /// How many bytes of it wait. Of a segment that was delivered in part, as large a part as of its records.
     package var waitingBytes: Int {
@@ -80,7 +83,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         }
     }
     /// Whether there is no room for a line of usual length, not even of those who never wait.
-    package var hasNoRoom: Bool { usedBytes + LineRecord.size(ofValue: 4096) + Self.overhead > settings.bytes }
+    package var hasNoRoom: Bool { usedBytes(with: LineRecord.size(ofValue: 4096) + Self.overhead) > settings.bytes }
     /// How many it may take.
     var limit: Int { settings.bytes }
 
@@ -104,7 +107,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
     /// Whether a record whose value has `count` bytes may be appended.
     package func hasRoom(for count: Int, in share: Share = .all) -> Bool {
         // Its definitions may have to be written too, and the head of a segment.
-        news.problem == nil && usedBytes + LineRecord.size(ofValue: count) + Self.overhead <= bytes(of: share)
+        news.problem == nil && usedBytes(with: LineRecord.size(ofValue: count) + Self.overhead) <= bytes(of: share)
             && (unsynced.isEmpty || unsynced.count + LineRecord.size(ofValue: count) <= settings.unsynced)
     }
 
@@ -178,13 +181,17 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
             guard let file = segments[index].file else { return false }
             let count = unsynced.count
             let offset = segments[index].size + writtenCount
-            if segments[index].size + count + SpoolFormat.endMark.count <= segments[index].reused {
-                unsynced.append(contentsOf: SpoolFormat.endMark)
+            let end = segments[index].size + count
+            if end + SpoolFormat.endMarkSize <= segments[index].reused {
+                withUnsafeBytes(of: SpoolFormat.endMark(at: end, secret).littleEndian) {
+                    unsynced.append(contentsOf: $0)
+                }
             }
             defer { unsynced.removeLast(unsynced.count - count) }
             try Self.write(unsynced, writtenCount..<unsynced.count, to: file, at: offset, storage)
             writtenCount = count
             news.problem = nil
+            removeSuperseded()
             return true
         } catch {
             giveUpSegment(error)
@@ -219,12 +226,12 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         unsynced.removeAll(keepingCapacity: true)
         unsyncedCount = 0
         writtenCount = 0
-        removeSuperseded()
         return true
     }
 
     /// Segments that failed before anything of them was synced: the last one has it all now.
     private mutating func removeSuperseded() {
+        guard segments.dropLast().contains(where: { $0.end == $0.first }) else { return }
         for segment in segments.dropLast() where segment.end == segment.first {
             if reading.segment == segment.name { leave() }
             try? storage.remove(segment.name)
@@ -244,13 +251,18 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         // One that failed may hold what was written and never synced: it stays until this one has it.
         let failed = segments.last { $0.first == first }.flatMap { SpoolFormat.place(name: $0.name) }
         let name = SpoolFormat.name(first: first, attempt: failed.map { $0.attempt + 1 } ?? 0)
-        let secret = UInt32.random(in: 1 ... .max)
+        var secret = UInt32.random(in: 1 ... .max)
+        while secret == spareSecret { secret = UInt32.random(in: 1 ... .max) }
         let reused = spareBytes
         let file = try reused > 0 ? storage.open(SpoolFormat.spareName) : storage.create(name)
         do throws(SystemError) {
             var head = SpoolFormat.write(
                 SpoolFormat.Head(first: first, generation: generation, secret: secret, reused: reused))
-            if reused > 0 { head += SpoolFormat.endMark }
+            if reused > 0 {
+                withUnsafeBytes(of: SpoolFormat.endMark(at: head.count, secret).littleEndian) {
+                    head.append(contentsOf: $0)
+                }
+            }
             try Self.write(head, 0..<head.count, to: file, at: 0, storage)
             if reused > 0 { try takeSpare(file, name) }
             try storage.syncNames()
@@ -352,7 +364,7 @@ package struct SpoolSettings: Sendable {
     /// How many bytes it may take (`spool.bytes`).
     package var bytes = 1 << 30
     /// How long a segment grows.
-    package var segment = 64 << 20
+    package var segment = 16 << 20
     /// How many bytes may wait to be synced.
     package var unsynced = 8 << 20
 

@@ -13,8 +13,15 @@ enum SpoolFormat {
     static let cursorName = "cursor"
     /// A segment that was delivered, until the next one is written over it.
     static let spareName = "spare"
-    /// What stands behind the last record where older bytes follow: no record is so short.
-    static let endMark = [UInt8](repeating: 0, count: 8)
+    /// What stands behind the last record where older bytes follow: four zeros, for no record is so short, and a checksum of where that is,
+    /// mixed with the segment's secret. Nothing behind it counts.
+    static let endMarkSize = 8
+
+    static func endMark(at offset: Int, _ secret: UInt32) -> UInt64 {
+        var place = UInt64(offset).littleEndian
+        let sum = withUnsafeBytes(of: &place) { Checksum.of($0) } ^ secret
+        return UInt64(sum) << 32
+    }
     static let cursorSlots = 2
 
     /// A segment is named by the number of its first record, and by how often one with that was begun before.

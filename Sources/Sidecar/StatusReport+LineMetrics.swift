@@ -19,6 +19,8 @@ extension StatusReport {
             ("unknown", counters.unknown), ("mixed", counters.mixed), ("inferred", counters.inferred),
             ("exact", counters.exact),
         ] { page.add(count, [("attribution", word)]) }
+        page.begin("colophon_lines_unknown", .counter, "Lines that matched and are unknown, by why.")
+        for reason in UnknownReason.allCases { page.add(counters.unknownBy[reason], [("reason", reason.name)]) }
         addDelivery(figures, &page)
         addLag(figures, &page)
         addLosses(figures, &page)

@@ -48,7 +48,7 @@ struct LineReport {
         if !what.isEmpty { parts.append(what) }
         let how = some([
             (counters.exact, "exact"), (counters.inferred, "inferred"), (counters.mixed, "mixed"),
-            (counters.unknown, "unknown"),
+            (counters.unknown, "unknown" + whyUnknown),
         ])
         if !how.isEmpty { parts.append("attribution: \(how)") }
         if let delivered {
@@ -64,8 +64,23 @@ struct LineReport {
         return parts.joined(separator: "; ")
     }
 
+    /// For each reason how many, where there is one.
+    private var whyUnknown: String {
+        let reasons = counters.unknownBy.some
+        if reasons.isEmpty { return "" }
+        if reasons.count == 1 { return " (\(reasons[0].reason.text))" }
+        return " ("
+            + reasons.map { "\(Figures.grouped(Int64(clamping: $0.count))) \($0.reason.text)" }
+            .joined(separator: ", ") + ")"
+    }
+
     var json: String {
         var object = JSONObject(figures.map { .init($0.name, .integer(Int(clamping: $0.value))) })
+        object.append(
+            "unknown_by",
+            .object(
+                JSONObject(
+                    counters.unknownBy.some.map { .init($0.reason.name, .integer(Int(clamping: $0.count))) })))
         if let problem { object.append("problem", .string(problem)) }
         return String(decoding: JSONWriter.compact.bytes(.object(object)), as: UTF8.self)
     }

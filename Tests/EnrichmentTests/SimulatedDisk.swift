@@ -26,11 +26,24 @@ final class SimulatedDisk: SpoolStorage {
 
     init(seed: UInt64) { chance = Chance(seed: seed) }
 
+    /// After so many changes the machine stands still, in the midst of whatever it does: all that comes then fails.
+    var changesLeft: Int?
+
+    private func change() throws(SystemError) {
+        guard let left = changesLeft else { return }
+        guard left > 0 else { throw fault(EIO) }
+        changesLeft = left - 1
+    }
+
+    /// How many bytes all files take.
+    var total: Int { files.values.reduce(0) { $0 + $1.bytes.count } }
+
     private func fault(_ code: Int32) -> SystemError { SystemError("write", "the simulated disk", code: code) }
 
     func names() throws(SystemError) -> [String] { files.keys.sorted() }
 
     func create(_ name: String) throws(SystemError) -> Int32 {
+        try change()
         guard !chance.percent(writeFaults) else { throw fault(ENOSPC) }
         guard files[name] == nil else { throw fault(EEXIST) }
         files[name] = File()
@@ -63,6 +76,7 @@ final class SimulatedDisk: SpoolStorage {
 
     func write(_ number: Int32, at offset: Int, _ bytes: UnsafeRawBufferPointer) throws(SystemError) {
         let file = try file(number)
+        try change()
         let isFull = chance.percent(writeFaults)
         let part = isFull ? chance.draw(bytes.count) : bytes.count
         if file.bytes.count < offset + part {
@@ -74,6 +88,7 @@ final class SimulatedDisk: SpoolStorage {
 
     func sync(_ number: Int32) throws(SystemError) {
         let file = try file(number)
+        try change()
         // Nobody knows what a failed sync has written.
         guard !chance.percent(syncFaults) else { throw fault(EIO) }
         file.synced = file.bytes
@@ -81,19 +96,25 @@ final class SimulatedDisk: SpoolStorage {
 
     func truncate(_ number: Int32, to size: Int) throws(SystemError) {
         let file = try file(number)
+        try change()
         if file.bytes.count > size { file.bytes.removeLast(file.bytes.count - size) }
     }
 
     func close(_ number: Int32) { open[number] = nil }
 
-    func remove(_ name: String) throws(SystemError) { files[name] = nil }
+    func remove(_ name: String) throws(SystemError) {
+        try change()
+        files[name] = nil
+    }
 
     func rename(_ name: String, to new: String) throws(SystemError) {
+        try change()
         files[new] = files[name]
         files[name] = nil
     }
 
     func syncNames() throws(SystemError) {
+        try change()
         guard !chance.percent(syncFaults) else { throw fault(EIO) }
         syncedNames = files
     }
@@ -146,6 +167,11 @@ final class SimulatedDisk: SpoolStorage {
     func damage(_ name: String, at offset: Int) {
         guard let file = files[name], offset < file.bytes.count else { return }
         file.bytes[offset] ^= 0xFF
+    }
+
+    /// Makes a part of a file zeros, as a disk may that has lost it.
+    func clear(_ name: String, _ range: Range<Int>) {
+        files[name]?.bytes.replaceSubrange(range, with: repeatElement(0, count: range.count))
     }
 
     /// Puts `bytes` at the beginning of a file.

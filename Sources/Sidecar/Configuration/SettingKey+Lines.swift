@@ -138,7 +138,7 @@ extension SettingKey {
             settings, value throws(Unfit) in
             let bytes = try size(value[0], 16 << 20...1 << 50)
             settings.lines.spool.bytes = bytes
-            settings.lines.spool.segment = min(64 << 20, bytes / 8)
+            settings.lines.spool.segment = min(SpoolSettings().segment, bytes / 8)
         },
         SettingKey(
             "spool.fsync_ms", "N", "what a power cut may cost, in milliseconds, 1 to 10000", initial: "50",

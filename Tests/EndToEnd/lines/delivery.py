@@ -34,7 +34,6 @@ def test_every_record_says_what_its_line_says(kafka):
     others = [record for record in records if record not in enriched]
     assert sorted(record.value for record in others) == sorted(text.encode() for text in lines[500:])
     # Of the same users, and in the same order.
-    # Of the same users, and in the same order.
     assert sorted((record.key or b"").decode() for record in others) == ["", "1"], others
     assert all(record.headers["attribution"] == "unknown" for record in others)
     assert check_all(enriched, range(500)) == 0
@@ -361,6 +360,24 @@ def test_while_the_pointer_leads_elsewhere_lines_claim_nothing(kafka):
     said = [record.headers["attribution"] for record in records]
     assert said[1] == "unknown" and said[2] != "unknown" and said[3] == "unknown", (said, [record.text for record in records])
     assert records[1].text.endswith(", attribution=unknown") and "model_version=m1" in records[1].text, records[1].text
+
+
+def test_what_arrives_at_the_end_is_not_sent_again(kafka):
+    topic = kafka.create()
+    # On its way for so long that the end comes before it has arrived.
+    to = ["--kafka-brokers", kafka.address, "--kafka-topic", topic, "--kafka-properties", "linger.ms=600"]
+    with Upstream(ok) as upstream, Place() as at:
+        for first in (0, 10):
+            with Colophon(upstream.address, *to, directory=at.path) as colophon:
+                body = "".join(line(n) + "\n" for n in range(first, first + 10)).encode()
+                request = urllib.request.Request(f"http://{colophon.admin}/v1/logs", data=body, headers={"Content-Type": "application/x-ndjson"})
+                assert urllib.request.urlopen(request, timeout=PATIENCE).status == 204
+                wait_until(lambda: colophon.ask("/v1/status")[1]["lines"]["on_their_way"] == 10, "on their way")
+                colophon.process.terminate()
+                assert colophon.process.wait(PATIENCE) == 0, colophon.said()
+                assert not colophon.events("spool-recovered") and not colophon.events("lines-wait"), colophon.said()
+        records = kafka.read(topic, 20)
+        assert len(records) == 20 and check_all(records, range(20)) == 0, len(records)
 
 
 def test_a_full_spool_refuses_bodies_whole(kafka):

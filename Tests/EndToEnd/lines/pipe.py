@@ -162,6 +162,11 @@ def test_the_summary_counts_every_line():
     said = json.loads(err)
     assert (said["lines"], said["enriched"], said["kept"], said["forwarded"], said["unreadable"]) == (5, 2, 1, 1, 1), said
     assert said["unknown"] == 1 and said["exact"] == 1 and said["inferred"] == 2, said
+    assert sum(said["unknown_by"].values()) == 1, said
+    _, err = once('{"path":"/recommend/7","model_version":"a","model_version":"b"}\n{"path":"/recommend/7","time":"soon"}\n{"path":"/recommend/7","time":"late"}\n')
+    assert "unknown (2 with a time that was not understood, 1 with words that contradict each other)" in err, err
+    _, err = once('{"path":"/recommend/7","time":"soon"}\n')
+    assert "1 unknown (with a time that was not understood)" in err, err
     out, err = once(text, "--unmatched", "drop")
     assert out.count(b"\n") == 3 and "1 dropped" in err, err
 
