@@ -186,11 +186,6 @@ package final class LineAttributor {
         }
     }
 
-    func unknown(_ reason: UnknownReason, isKept: Bool = false) -> Verdict {
-        self.reason = reason
-        return Verdict(stamp: .none, attribution: .unknown, isKept: isKept)
-    }
-
     private func byTime(_ line: Span<UInt8>, _ facts: borrowing LineFacts) throws(ManifestIndexError) -> Verdict {
         if facts.time == nil, facts.hasUnreadTime { return atMost(facts.attribution, line, unknown(.unreadTime)) }
         if isBlind { return atMost(facts.attribution, line, unknown(.ledgerFailed)) }

@@ -1,3 +1,5 @@
+import Provenance
+
 /// Why nobody can say which manifest a line came from.
 package enum UnknownReason: Int, Sendable, CaseIterable {
     /// What it says of where it came from cannot all be true, or stands where anybody may have written it and is not what time says.
@@ -54,6 +56,13 @@ package enum UnknownReason: Int, Sendable, CaseIterable {
         case .saidSo: "that say so themselves"
         case .response: "of responses without a stamp"
         }
+    }
+}
+
+extension LineAttributor {
+    func unknown(_ reason: UnknownReason, isKept: Bool = false) -> Verdict {
+        self.reason = reason
+        return Verdict(stamp: .none, attribution: .unknown, isKept: isKept)
     }
 }
 
