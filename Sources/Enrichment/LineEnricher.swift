@@ -62,6 +62,9 @@ package struct LineEnricher: ~Copyable {
 
     private let reading: LineReading
     private let ownReading: LineReading
+    private let textReading = LineReading(format: .text)
+    /// Those of the line at hand. They lie apart, so that nobody copies them to look at them.
+    private let facts = UnsafeMutablePointer<LineFacts>.allocate(capacity: 1)
     private let meant: Meant
     private let matchValue: [UInt8]
     private let drops: Bool
@@ -87,6 +90,12 @@ package struct LineEnricher: ~Copyable {
         drops = settings.unmatched == .drop
         self.attributor = attributor
         zone = settings.zone
+        facts.initialize(to: LineFacts(.text))
+    }
+
+    deinit {
+        facts.deinitialize(count: 1)
+        facts.deallocate()
     }
 
     /// Whether the last result's line is to be left out.
@@ -101,15 +110,15 @@ package struct LineEnricher: ~Copyable {
 
     /// What is made of `line`, which has no line end. Whoever handed it on may have said how sure it is at most.
     package mutating func enrich(_ line: Span<UInt8>, atMost most: Attribution = .exact) -> Result {
-        var facts = LineFacts(.text)
-        let isRead = LineReader.read(line, reading, into: &facts)
-        if facts.timeLacksZone, let time = facts.time { facts.time = zone.instant(ofLocal: time) }
-        if let local = facts.localTime { facts.take(otherTime: zone.instant(ofLocal: local)) }
-        return judge(line, facts, isRead: isRead, atMost: most)
+        let facts = facts
+        let isRead = LineReader.read(line, reading, into: &facts.pointee)
+        if facts.pointee.timeLacksZone, let time = facts.pointee.time {
+            facts.pointee.time = zone.instant(ofLocal: time)
+        }
+        if let local = facts.pointee.localTime { facts.pointee.take(otherTime: zone.instant(ofLocal: local)) }
+        return judge(line, facts.pointee, isRead: isRead, atMost: most)
     }
 
-    /// A function of its own: where they are made, the facts would be copied to be looked at.
-    @inline(never)
     private mutating func judge(
         _ line: Span<UInt8>, _ facts: borrowing LineFacts, isRead: Bool, atMost most: Attribution
     ) -> Result {
@@ -139,20 +148,18 @@ package struct LineEnricher: ~Copyable {
     package mutating func enrich(
         _ line: Span<UInt8>, stampedBy prefix: UnsafeRawBufferPointer?, attribution: Attribution
     ) -> Result {
-        var facts = LineFacts(.text)
         // Whatever other lines look like, these are made here.
-        if !LineReader.read(line, ownReading, into: &facts) {
+        if !LineReader.read(line, ownReading, into: &facts.pointee) {
             // With a user or a path that no reader of these expects: then it is text.
-            facts = LineFacts(.text)
-            _ = LineReader.read(line, LineReading(format: .text), into: &facts)
+            _ = LineReader.read(line, textReading, into: &facts.pointee)
         }
         let held = prefix.flatMap { attributor.held(prefix: $0) }
         let sure = held == nil ? .unknown : attribution
         counters.count(.enriched, sure, bytes: line.count)
         if sure == .unknown { counters.unknownBy.count(attribution == .unknown ? .response : .notInLedger) }
         return Result(
-            kind: .enriched, format: facts.format, place: facts.end, held: held ?? .none, attribution: sure,
-            isFirstMember: false, key: facts.key, time: facts.time, requestID: nil)
+            kind: .enriched, format: facts.pointee.format, place: facts.pointee.end, held: held ?? .none,
+            attribution: sure, isFirstMember: false, key: facts.pointee.key, time: facts.pointee.time, requestID: nil)
     }
 
     @inline(__always)

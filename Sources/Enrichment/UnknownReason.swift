@@ -44,7 +44,7 @@ package enum UnknownReason: Int, Sendable, CaseIterable {
     /// What people are told, behind a number of lines.
     package var text: String {
         switch self {
-        case .contradictory: "with words that contradict each other"
+        case .contradictory: "whose words on their manifest are not whole, or contradict each other"
         case .notInLedger: "of manifests that the ledger does not have"
         case .unreadTime: "with a time that was not understood"
         case .ledgerFailed: "while the ledger could not be asked"

@@ -128,6 +128,10 @@ public struct LineFacts: ~Copyable, Sendable {
     /// A bit for each known field that stands in the line, and for each that has a value there.
     @usableFromInline private(set) var seen: UInt8 = 0
     private var valued: UInt8 = 0
+    /// Whether they are those of a line of the usual shape: then nothing but what that tells has been set.
+    private var isUsual = false
+    /// Kept from line to line.
+    var minutes = Instant.MinuteMemo()
 
     /// Whether it names a manifest, or anything of one.
     package var namesManifest: Bool { valued & KnownField.provenanceBits != 0 }
@@ -187,7 +191,24 @@ public struct LineFacts: ~Copyable, Sendable {
     }
 
     /// Forgets everything, for another line or another reading of this one.
-    mutating func begin(_ format: LineFormat) { self = LineFacts(format) }
+    mutating func begin(_ format: LineFormat) {
+        let minutes = minutes
+        self = LineFacts(format)
+        self.minutes = minutes
+    }
+
+    /// Becomes those of a line of the usual shape that ends at `end`. Of another one before it, all else is as it is to be.
+    @inline(__always)
+    mutating func beginUsual(_ end: Int, _ time: Instant, microseconds: Int64) {
+        if !isUsual {
+            begin(.recommendation)
+            isRecommendation = true
+            isUsual = true
+        }
+        self.end = end
+        self.time = time
+        duration = microseconds
+    }
 
     /// Whether the request id, if there is a minted one, was minted under the manifest whose digest stands at `digest`.
     package func requestIDAgrees(with digest: Range<Int>, _ line: Span<UInt8>) -> Bool {

@@ -2,7 +2,7 @@
 extension LineReader {
     /// Reads `<time>,<user>,recommendation request <path>, status <code>, variant=<name>, …, result: …, <n> ms`, as servers write it, with
     /// or without its variant and its result, and with nothing added. False for whatever is not quite like that, or says more than variant
-    /// and time: then another reading must tell, and `facts` are as they were. What is true is what that reading would say
+    /// and time: then another reading must tell, and `facts` say what they said. What is true is what that reading would say
     /// (`UsualLineTests`); it is reached in half of the time.
     @inline(__always)
     static func usual(
@@ -10,7 +10,7 @@ extension LineReader {
     ) -> Bool {
         // The path begins within the first 76 bytes.
         guard reading.isOfUsualLines, line.count >= 76, line[27] == UInt8(ascii: ","),
-            line.hasBytes(" ms", at: line.count - 3), let time = Instant.usual(line, 0..<27)
+            line.hasBytes(" ms", at: line.count - 3), let time = facts.minutes.usual(line, 0..<27)
         else { return false }
         let user = 28..<line.first(UInt8(ascii: ","), in: 28..<52)
         guard user.upperBound < 52, !user.isEmpty, line[28] != 0x20, line[user.upperBound - 1] != 0x20,
@@ -28,14 +28,10 @@ extension LineReader {
         guard let duration = usualDuration(line), variant.upperBound <= duration.start,
             isRestUsual(line, variant.upperBound..<duration.start)
         else { return false }
-        facts.format = .recommendation
-        facts.end = line.count
-        facts.isRecommendation = true
-        facts.take(time, lacksZone: false, .moment)
-        facts.duration = duration.microseconds
-        if variant.lowerBound > code { facts.variant = FieldSpan(variant, .percent) }
-        if reading.isKeyUser { facts.key = FieldSpan(user, .plain) }
-        if reading.isTestUser { facts.tested = FieldSpan(user, .plain) }
+        facts.beginUsual(line.count, time, microseconds: duration.microseconds)
+        facts.variant = variant.lowerBound > code ? FieldSpan(variant, .percent) : nil
+        facts.key = reading.isKeyUser ? FieldSpan(user, .plain) : nil
+        facts.tested = reading.isTestUser ? FieldSpan(user, .plain) : nil
         return true
     }
 

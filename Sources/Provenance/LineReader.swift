@@ -8,13 +8,14 @@ package enum LineReader {
         return facts
     }
 
-    /// Puts the facts of `line`, which has no line end, and what else `reading` asks for, into `facts`, which are new; false when the line is
-    /// not in the one format that `reading` allows.
+    /// Puts the facts of `line`, which has no line end, and what else `reading` asks for, into `facts`, which are new or those of another
+    /// line; false when the line is not in the one format that `reading` allows: then they say nothing.
     package static func read(
         _ line: Span<UInt8>, _ reading: borrowing LineReading, into facts: inout LineFacts
     ) -> Bool {
-        if usual(line, reading, into: &facts) { return true }
-        return unusual(line, reading, into: &facts)
+        if usual(line, reading, into: &facts) || unusual(line, reading, into: &facts) { return true }
+        facts.begin(.text)
+        return false
     }
 
     /// The same, for lines of every kind, whatever was in `facts`.
@@ -143,6 +144,10 @@ package enum LineReader {
 
     /// Takes the time at `range`: a date and a time, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970.
     static func takeTime(_ line: Span<UInt8>, _ range: Range<Int>, into facts: inout LineFacts) -> Bool {
+        if let time = facts.minutes.usual(line, range) {
+            facts.take(time, lacksZone: false, .moment)
+            return true
+        }
         var lacksZone = false
         if let time = Instant(line, in: range, withoutZone: .isUTC, lacksZone: &lacksZone) {
             // What has no seconds, or no time of day, says only in which minute or on which day it was.

@@ -12,7 +12,7 @@ struct NamedFacts {
     var reach: Int64 = 0
     var isRepeated = false
     var isUnproven = false
-    /// What a person may wonder about when nothing was found in it.
+    /// What a person may wonder about when no manifest was found in it.
     var hint = ""
 
     init(_ facts: borrowing LineFacts, _ line: Span<UInt8>) {

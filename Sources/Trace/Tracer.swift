@@ -261,11 +261,11 @@ package final class Tracer {
         let reach = skew + facts.reach
         let attribution = min(stated, try sureness(interval, at: time, reach: reach))
         let doubt = attribution == .unknown ? interval.doubts.first { $0.contains(time, reach: reach) } : nil
+        let why = isAhead(time, reach) ? Self.aheadNote : doubt.map(Self.note) ?? Self.note(attribution)
         return TraceAnswer(
             input: facts.input,
             outcome: .found(
-                checked(traced), .variantAndTime, attribution,
-                note: isAhead(time, reach) ? Self.aheadNote : doubt.map(Self.note) ?? Self.note(attribution))
+                checked(traced), .variantAndTime, attribution, note: why.map { $0 + facts.hint })
         )
     }
 

@@ -232,6 +232,7 @@ struct SpoolReuseTests {
         var chance = Chance(seed: seed ^ 0x5EED)
         var spool = try Records.open(disk)
         var reused = 0
+        var doubtful: UInt64 = 0
         /// What was synced and not acknowledged; and what was handed on under which name.
         var owed: [Int64: String] = [:]
         var named: [String: String] = [:]
@@ -259,8 +260,8 @@ struct SpoolReuseTests {
             if isPower { disk.cutPower() } else { disk.kill() }
             disk.changesLeft = nil
             let waiting = owed.filter { $0.key < synced }
-            // A power cut may have taken some of these, and not those behind them.
-            let doubtful = isPower ? UInt64(spool.unsyncedLines) : 0
+            // A power cut may have taken some of these, and not those behind them; that is so at later starts too.
+            if isPower { doubtful += UInt64(spool.unsyncedLines) }
             spool = try Records.open(disk)
             let setAside = spool.news.setAside
             #expect(setAside.isEmpty, "COLOPHON_SEED=\(seed)")
@@ -274,7 +275,7 @@ struct SpoolReuseTests {
                 named[name] = one.text
             }
             let (lost, damages, names) = (spool.news.lost, spool.news.damages, try disk.names())
-            #expect(lost <= doubtful && (damages == 0 || isPower), "COLOPHON_SEED=\(seed)")
+            #expect(lost <= doubtful && (damages == 0 || doubtful > 0), "COLOPHON_SEED=\(seed)")
             #expect(!names.contains("spare"))
             owed = [:]
         }
@@ -286,7 +287,7 @@ struct SpoolReuseTests {
     )
     func survives() throws {
         var reused = 0
-        let seeds = Seeds.some(200)
+        let seeds = Seeds.some(100)
         try Records.withMemory { memory in
             for seed in seeds { reused += try Self.run(seed: seed, memory) }
         }

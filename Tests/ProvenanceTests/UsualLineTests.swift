@@ -119,6 +119,57 @@ struct UsualLineTests {
         #expect(taken > 5000, "\(taken) of them were of the usual shape")
     }
 
+    /// A line like those that are read day by day, or any other, with digits changed.
+    private static func anyLine(_ chance: inout Chance) -> [UInt8] {
+        let fixtures = LineFixture.all
+        var line =
+            chance.percent(60) ? Array(usual.utf8) : fixtures[Int.random(in: 0..<fixtures.count, using: &chance)].line
+        for _ in 0..<Int.random(in: 0...2, using: &chance) {
+            let digits = line.indices.filter { line[$0] &- 0x30 <= 9 }
+            guard let place = digits.randomElement(using: &chance) else { break }
+            line[place] = UInt8.random(in: 0x30...0x3A, using: &chance)
+        }
+        return line
+    }
+
+    @Test("facts that were those of another line say nothing of it any more", arguments: [4, 5] as [UInt64])
+    func forgets(_ seed: UInt64) {
+        var chance = Chance(seed: seed)
+        var kept = LineFacts(.text)
+        var refused = 0
+        for round in 0..<20_000 {
+            let line = Self.anyLine(&chance)
+            let reading = Self.readings[Int.random(in: 0..<Self.readings.count, using: &chance)]
+            var fresh = LineFacts(.text)
+            let isRead = LineReader.read(line.span, reading, into: &fresh)
+            let isReadAgain = LineReader.read(line.span, reading, into: &kept)
+            #expect(isRead == isReadAgain)
+            let (one, other) = (Self.describe(fresh, line), Self.describe(kept, line))
+            #expect(one == other, "round \(round): \(String(decoding: line, as: UTF8.self))")
+            if !isRead { refused += 1 }
+        }
+        #expect(refused > 100, "\(refused) were of no format that was allowed")
+    }
+
+    @Test("the minute that was read last is not taken for another one")
+    func remembersMinutes() {
+        var chance = Chance(seed: 6)
+        var memo = Instant.MinuteMemo()
+        var read = 0
+        for _ in 0..<50_000 {
+            let spelled = ["2025-03-04T18:21:03Z", "2025-03-04T18:21:03.219Z", "2025-03-04T18:21:03.219384Z"]
+            var text = Array(spelled[Int.random(in: 0..<3, using: &chance)].utf8)
+            if chance.percent(40) {
+                let place = Int.random(in: 0..<text.count, using: &chance)
+                text[place] = UInt8.random(in: 0x2D...0x3A, using: &chance)
+            }
+            let (one, other) = (memo.usual(text.span, 0..<text.count), Instant.usual(text.span, 0..<text.count))
+            #expect(one == other, "\(String(decoding: text, as: UTF8.self))")
+            if one != nil { read += 1 }
+        }
+        #expect(read > 30_000 && read < 50_000)
+    }
+
     @Test("cut short anywhere, it is read as before, and nothing is read behind its end")
     func survivesCuts() {
         // Its user, path, status and variant are all beyond what any line must have, so that each is cut somewhere.

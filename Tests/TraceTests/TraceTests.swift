@@ -303,6 +303,18 @@ struct TraceTests {
         #expect(try fixture.answer(json) == expected)
     }
 
+    @Test("a digest that stands where no server writes it is not read, and that is said, whatever time says")
+    func tellsOfUnreadDigest() throws {
+        func line(_ items: String) -> String {
+            "2025-03-04T18:05:00Z,1,recommendation request /r/1, status 200, variant=als_model\(items), result: a, 1 ms"
+        }
+        let plain = try #require(try fixture.json(line("")).first)
+        #expect(!plain.text("note").contains("manifest_sha256"))
+        let found = try #require(try fixture.json(line(", manifest_sha256=\(fixture.manifests[1].digest.hex)")).first)
+        #expect(found.text("model_version") == "als-1" && found.text("attribution") == "inferred")
+        #expect(found.text("note").hasSuffix("not where a server writes it: at the end, after \", <n> ms\""))
+    }
+
     @Test("a line that names no variant is the default variant's")
     func takesTheDefaultVariant() throws {
         let line = "2025-03-04T18:05:00Z,1,recommendation request /r/1, status 200, result: a, 1 ms"

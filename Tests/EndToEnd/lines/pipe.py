@@ -164,7 +164,7 @@ def test_the_summary_counts_every_line():
     assert said["unknown"] == 1 and said["exact"] == 1 and said["inferred"] == 2, said
     assert sum(said["unknown_by"].values()) == 1, said
     _, err = once('{"path":"/recommend/7","model_version":"a","model_version":"b"}\n{"path":"/recommend/7","time":"soon"}\n{"path":"/recommend/7","time":"late"}\n')
-    assert "unknown (2 with a time that was not understood, 1 with words that contradict each other)" in err, err
+    assert "unknown (2 with a time that was not understood, 1 whose words on their manifest are not whole, or contradict each other)" in err, err
     _, err = once('{"path":"/recommend/7","time":"soon"}\n')
     assert "1 unknown (with a time that was not understood)" in err, err
     out, err = once(text, "--unmatched", "drop")
