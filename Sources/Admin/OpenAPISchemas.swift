@@ -126,7 +126,7 @@ enum OpenAPISchemas {
             object([
                 ("lines", integer), ("delivered", integer), ("dead", integer), ("waiting", integer),
                 ("client", maybe(map(of: integer))), ("problem", maybe("string")), ("spool_problem", maybe("string")),
-                ("dead_letter_problem", maybe("string")),
+                ("dead_letter_problem", maybe("string")), ("unknown_by", map(of: integer)),
                 (
                     "sources",
                     list(

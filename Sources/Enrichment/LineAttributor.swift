@@ -245,8 +245,9 @@ package final class LineAttributor {
         var values = ProvenanceValues<String>()
         for field in ProvenanceField.allCases { values[field] = facts.provenance[field]?.text(line) }
         let (key, names, isOwnName) = values.manifestKey
+        reason = key == nil ? .contradictory : .notInLedger
         guard let key, let stamp = try onlyOne(key, names, values), let manifest = stamp.manifest else {
-            return unknown(.notInLedger, isKept: true)
+            return unknown(reason, isKept: true)
         }
         var attribution: Attribution = isOwnName && manifest.isDigestVerified ? .exact : .inferred
         if let digest = values.manifestSHA256 {
@@ -275,12 +276,15 @@ package final class LineAttributor {
             byName[ByteKey(names)] = found
             known = found
         }
-        // Where there are more than were looked at, another one may agree as well.
-        guard known.count <= Self.mostCandidates else { return nil }
         let agreeing = known.filter { stamp in
             stamp.manifest.map { values.disagreement(with: $0, stamped: stamp.values) == nil } ?? false
         }
-        return agreeing.count == 1 ? agreeing[0] : nil
+        // Where there are more than were looked at, another one may agree as well.
+        guard known.count <= Self.mostCandidates, agreeing.count <= 1 else {
+            reason = .ambiguous
+            return nil
+        }
+        return agreeing.first
     }
 
     private func stamp(_ manifest: Manifest) -> LineStamp? {
@@ -305,11 +309,11 @@ package final class LineAttributor {
     }
 
     private func stamp(prefix: UnsafeRawBufferPointer) -> LineStamp? {
+        reason = .notInLedger
         guard let digest = HexPrefix(String(decoding: prefix, as: UTF8.self)) else { return nil }
-        do throws(ManifestIndexError) {
-            return try byPrefix(digest)
-        } catch {
+        do throws(ManifestIndexError) { return try byPrefix(digest) } catch {
             note(error)
+            reason = .ledgerFailed
             return nil
         }
     }

@@ -156,7 +156,9 @@ package struct LineEnricher: ~Copyable {
         let held = prefix.flatMap { attributor.held(prefix: $0) }
         let sure = held == nil ? .unknown : attribution
         counters.count(.enriched, sure, bytes: line.count)
-        if sure == .unknown { counters.unknownBy.count(attribution == .unknown ? .response : .notInLedger) }
+        if sure == .unknown {
+            counters.unknownBy.count(prefix == nil || attribution == .unknown ? .response : attributor.reason)
+        }
         return Result(
             kind: .enriched, format: facts.pointee.format, place: facts.pointee.end, held: held ?? .none,
             attribution: sure, isFirstMember: false, key: facts.pointee.key, time: facts.pointee.time, requestID: nil)

@@ -150,12 +150,12 @@ package struct LineRecord {
         return record
     }
 
-    /// The same; what is looked at for nothing is taken from `patience`, and once that is used up, only short ones are looked at.
+    /// The same; what is looked at for nothing is taken from `patience`, and who has none looks at short ones only.
     static func sound(
-        at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt32, _ patience: inout Int
+        at base: UnsafeMutableRawPointer, count: Int, _ secret: UInt32, isPatient: Bool, _ patience: inout Int
     ) -> LineRecord? {
         let record = LineRecord(base: base)
-        guard isPlausible(at: base, count: count), record.length <= count, patience > 0 || record.isShort else {
+        guard isPlausible(at: base, count: count), record.length <= count, isPatient || record.isShort else {
             return nil
         }
         if record.load(4) as UInt32 == record.checksum(secret) { return record }
@@ -164,10 +164,10 @@ package struct LineRecord {
     }
 
     /// Whether what begins at `base` could be a record that goes on behind `count` bytes, and is worth reading on for.
-    static func mayBePart(at base: UnsafeMutableRawPointer, count: Int, patience: Int) -> Bool {
+    static func mayBePart(at base: UnsafeMutableRawPointer, count: Int, isPatient: Bool) -> Bool {
         guard count >= headerSize else { return true }
         let record = LineRecord(base: base)
-        return record.length > count && isPlausible(at: base, count: count) && (patience > 0 || record.isShort)
+        return record.length > count && isPlausible(at: base, count: count) && (isPatient || record.isShort)
     }
 
     private var isShort: Bool { length <= 4096 }

@@ -165,7 +165,10 @@ extension Spool {
                 while offset + LineRecord.headerSize <= available {
                     let place = base + reading.consumed + offset
                     let isRecord = LineRecord.sound(at: place, count: available - offset, reading.secret) != nil
-                    if isRecord || LineRecord.mayGoOn(at: place, count: available - offset) && !reading.isAtEnd {
+                    if isRecord
+                        || !reading.isAtEnd
+                            && LineRecord.mayBePart(at: place, count: available - offset, isPatient: true)
+                    {
                         moveOn(offset)
                         if isRecord { reading.isInDamage = false }
                         return .none

@@ -219,7 +219,7 @@ extension Spool {
             var (end, size) = (segment.first, offset)
             var isInDamage = false
             // Whoever writes lines can make bytes that look like the heads of long records: only so many are looked at for nothing.
-            var patience = Self.patience * segment.size
+            var patience = Self.patience * (try storage.size(of: file))
             while true {
                 let count = try storage.read(file, at: offset, into: buffer)
                 var consumed = 0
@@ -228,8 +228,9 @@ extension Spool {
                     let place = buffer.baseAddress.unsafelyUnwrapped + consumed
                     // No more stand before it than there is room for.
                     let most = Int64((offset + consumed) / LineRecord.headerSize)
+                    let isPatient = patience > 0 || !isInDamage
                     if let record = LineRecord.sound(
-                        at: place, count: count - consumed, segment.secret, &patience),
+                        at: place, count: count - consumed, segment.secret, isPatient: isPatient, &patience),
                         record.kind != .line || 0...most ~= record.sequence &- segment.first
                     {
                         if record.kind == .line { end = max(end, record.sequence + 1) }
@@ -240,7 +241,7 @@ extension Spool {
                         // Behind something that is damaged it says where the end is, and not that all is well.
                         return (end, size, offset + consumed == size)
                     } else if count == buffer.count,
-                        LineRecord.mayBePart(at: place, count: count - consumed, patience: patience)
+                        LineRecord.mayBePart(at: place, count: count - consumed, isPatient: isPatient)
                     {
                         if isInDamage { patience -= count }
                         needsMore = true
@@ -279,13 +280,17 @@ extension Spool {
     @discardableResult
     package mutating func close() -> Int64 {
         _ = sync()
-        try? storage.sync(cursorFile)
+        let isCursorOnDisk = (try? storage.sync(cursorFile)) != nil && isCursorWritten
         leave()
         removeSpare()
         if let index = segments.indices.last, let file = segments[index].file {
             cutOlder(index)
             storage.close(file)
             segments[index].file = nil
+        }
+        // What was delivered does not stay behind.
+        if isCursorOnDisk, unsyncedCount == 0, segments.count == 1, segments[0].end <= cursor.sequence {
+            try? storage.remove(segments.removeLast().name)
         }
         storage.close(cursorFile)
         return unsyncedCount

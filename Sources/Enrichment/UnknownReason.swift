@@ -6,6 +6,8 @@ package enum UnknownReason: Int, Sendable, CaseIterable {
     case contradictory
     /// It names a manifest that the ledger does not have, or not with these values.
     case notInLedger
+    /// What it names several manifests have.
+    case ambiguous
     /// It has a time that was not understood.
     case unreadTime
     case ledgerFailed
@@ -29,6 +31,7 @@ package enum UnknownReason: Int, Sendable, CaseIterable {
         switch self {
         case .contradictory: "contradictory"
         case .notInLedger: "not_in_ledger"
+        case .ambiguous: "ambiguous"
         case .unreadTime: "unread_time"
         case .ledgerFailed: "ledger_failed"
         case .variantUnknown: "variant_unknown"
@@ -46,6 +49,7 @@ package enum UnknownReason: Int, Sendable, CaseIterable {
         switch self {
         case .contradictory: "whose words on their manifest are not whole, or contradict each other"
         case .notInLedger: "of manifests that the ledger does not have"
+        case .ambiguous: "that name what several manifests have"
         case .unreadTime: "with a time that was not understood"
         case .ledgerFailed: "while the ledger could not be asked"
         case .variantUnknown: "of a variant that never had an activation, or of none where there are several"
@@ -54,7 +58,7 @@ package enum UnknownReason: Int, Sendable, CaseIterable {
         case .otherSidecar: "of a variant for which another sidecar has activated something else"
         case .doubted: "of a time in which nobody knows what the pointer named"
         case .saidSo: "that say so themselves"
-        case .response: "of responses without a stamp"
+        case .response: "of responses that had no stamp, or said so"
         }
     }
 }
@@ -68,7 +72,7 @@ extension LineAttributor {
 
 /// How many lines were unknown for each reason.
 package struct UnknownCounters: Sendable {
-    private var counts = InlineArray<11, UInt64>(repeating: 0)
+    private var counts = InlineArray<12, UInt64>(repeating: 0)
 
     package subscript(reason: UnknownReason) -> UInt64 { counts[reason.rawValue] }
 

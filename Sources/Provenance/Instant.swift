@@ -171,7 +171,8 @@ extension Instant {
 
     /// The minute that was read last: most lines are of the same one.
     struct MinuteMemo: Sendable {
-        private var (date, time): (UInt64, UInt64) = (0, 0)
+        // `1970-01-01T00:00`
+        private var (date, time): (UInt64, UInt64) = (0x2D31_302D_3037_3931, 0x3030_3A30_3054_3130)
         private var minute: Int64 = 0
 
         /// What `Instant.usual` says.
@@ -180,7 +181,10 @@ extension Instant {
             guard range.count >= 20, range.count <= 27 else { return nil }
             let text = bytes.extracting(range)
             let (date, time) = text.withUnsafeBytes {
-                ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+                (
+                    UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)),
+                    UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+                )
             }
             if date != self.date || time != self.time {
                 guard let minute = Instant.minute(text) else { return nil }

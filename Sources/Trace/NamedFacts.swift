@@ -26,7 +26,9 @@ struct NamedFacts {
         reach = facts.reach
         isRepeated = facts.isRepeated
         isUnproven = facts.isUnproven
-        if facts.provenance.isEmpty, line.contains("manifest_sha256=") {
+        if facts.provenance.isEmpty, facts.format == .recommendation || facts.format == .text,
+            line.contains("manifest_sha256=")
+        {
             hint = "; manifest_sha256= stands in it, but not where a server writes it: at the end, after \", <n> ms\""
         }
     }

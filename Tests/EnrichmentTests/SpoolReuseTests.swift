@@ -139,7 +139,7 @@ struct SpoolReuseTests {
         }
     }
 
-    @Test("older bytes behind the last record take no room from lines that will be written over them")
+    @Test("lines that will be written over older bytes have all the room that they have in a new file")
     func hasAllRoom() throws {
         func mostRoom(_ spool: borrowing Spool<SimulatedDisk>) -> Int {
             (0..<SpoolTests.small.unsynced).last { spool.hasRoom(for: $0, in: .half) } ?? 0

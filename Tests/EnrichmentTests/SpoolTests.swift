@@ -251,6 +251,25 @@ struct SpoolTests {
         #expect(unread == 0)
     }
 
+    @Test("long lines of a segment that is put aside are counted as well")
+    func countsLongLinesPutAside() throws {
+        let disk = SimulatedDisk(seed: 15)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 8)
+        defer { memory.deallocate() }
+        var spool = try Self.open(disk)
+        for _ in 0..<3 {
+            spool.append(
+                Self.record(String(repeating: "x", count: 5000), source: spool.definitions.source([1]), in: memory))
+        }
+        Self.sync(&spool)
+        let name = try #require(try disk.names().first { $0.hasSuffix(".segment") })
+        disk.kill()
+        disk.damage(name, at: 40)
+        let again = try Self.open(disk)
+        let lost = again.news.lost
+        #expect(lost == 3)
+    }
+
     @Test("a full spool has no room, and has some again when its lines are delivered")
     func isBounded() throws {
         let disk = SimulatedDisk(seed: 6)

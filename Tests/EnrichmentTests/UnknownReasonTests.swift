@@ -51,6 +51,8 @@ struct UnknownReasonTests {
         (
             "{\"path\":\"/recommend/7\",\"model_version\":\"als-1\",\"model_version\":\"als-2\"}", .contradictory
         ),
+        ("{\"path\":\"/recommend/7\",\"pipeline_branch\":\"main\"}", .contradictory),
+        ("{\"path\":\"/recommend/7\",\"data_version\":\"kafka-20250301\"}", .ambiguous),
     ]
 
     @Test("each line is counted for its reason, and for no other", arguments: lines.indices)
@@ -100,7 +102,12 @@ struct UnknownReasonTests {
                 DoubtedTime(from: Self.instant("2025-03-04T20:00:00Z"), until: nil, reason: "it was not read"))
         ]
         #expect(Self.said(of: now, index, doubts) == (.unknown, [.doubted]))
+        var enricher = LineEnricher(.init(), LineAttributor.kept(index))
+        let digest = Array("0123456789ab".utf8)
         index.isBroken = true
+        digest.withUnsafeBytes { _ = enricher.enrich(Array(Self.line.utf8).span, stampedBy: $0, attribution: .exact) }
+        let failed = enricher.counters.unknownBy[.ledgerFailed]
+        #expect(failed == 1)
         #expect(Self.said(of: now, index, Doubts()) == (.unknown, [.ledgerFailed]))
     }
 }

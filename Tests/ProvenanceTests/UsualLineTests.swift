@@ -155,6 +155,11 @@ struct UsualLineTests {
     func remembersMinutes() {
         var chance = Chance(seed: 6)
         var memo = Instant.MinuteMemo()
+        for begin in [[UInt8](repeating: 0, count: 16), Array("1970-01-01T00:00".utf8)] {
+            let text = begin + Array(":03.219384Z".utf8)
+            let (one, other) = (memo.usual(text.span, 0..<27), Instant.usual(text.span, 0..<27))
+            #expect(one == other)
+        }
         var read = 0
         for _ in 0..<50_000 {
             let spelled = ["2025-03-04T18:21:03Z", "2025-03-04T18:21:03.219Z", "2025-03-04T18:21:03.219384Z"]

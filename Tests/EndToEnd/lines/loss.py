@@ -343,6 +343,8 @@ def verify(kafka, topic, accepted, claims=None):
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
         while (missing or len(ended) < len(partitions)) and time.monotonic() < deadline:
             for message in consumer.consume(20_000, timeout=1):
+                # For as long as something comes, however slowly.
+                deadline = time.monotonic() + 4 * PATIENCE
                 if message.error():
                     if message.error().code() == KafkaError._PARTITION_EOF:
                         ended.add(message.partition())
