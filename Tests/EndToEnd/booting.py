@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "proxy"))
@@ -78,8 +79,9 @@ class Debian:
 
     def boot(self):
         """Starts it with systemd, on this machine's network."""
+        # No name of the directory's: those may end in what a machine's may not.
         self.process = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "-D", str(self.root), "-M", self.directory.name.replace("_", "-"), "--boot", "--register=no", "--keep-unit", "--console=pipe"],
+            ["systemd-nspawn", "--quiet", "-D", str(self.root), "-M", f"colophon-{uuid.uuid4().hex}", "--boot", "--register=no", "--keep-unit", "--console=pipe"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.directory / "nspawn.log", "w"), start_new_session=True)
 
         def leader():
