@@ -29,7 +29,6 @@ package final class LineAttributor {
             self.attribution = attribution
             self.isKept = isKept
         }
-
     }
 
     /// A manifest's life in one variant, as far as it is known; or a time in which nothing was live.

@@ -183,9 +183,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
             let offset = segments[index].size + writtenCount
             let end = segments[index].size + count
             if end + SpoolFormat.endMarkSize <= segments[index].reused {
-                withUnsafeBytes(of: SpoolFormat.endMark(at: end, secret).littleEndian) {
-                    unsynced.append(contentsOf: $0)
-                }
+                SpoolFormat.appendEndMark(to: &unsynced, at: end, secret)
             }
             defer { unsynced.removeLast(unsynced.count - count) }
             try Self.write(unsynced, writtenCount..<unsynced.count, to: file, at: offset, storage)
@@ -258,11 +256,7 @@ package struct Spool<Storage: SpoolStorage>: ~Copyable {
         do throws(SystemError) {
             var head = SpoolFormat.write(
                 SpoolFormat.Head(first: first, generation: generation, secret: secret, reused: reused))
-            if reused > 0 {
-                withUnsafeBytes(of: SpoolFormat.endMark(at: head.count, secret).littleEndian) {
-                    head.append(contentsOf: $0)
-                }
-            }
+            if reused > 0 { SpoolFormat.appendEndMark(to: &head, at: head.count, secret) }
             try Self.write(head, 0..<head.count, to: file, at: 0, storage)
             if reused > 0 { try takeSpare(file, name) }
             try storage.syncNames()

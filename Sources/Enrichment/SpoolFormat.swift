@@ -22,6 +22,10 @@ enum SpoolFormat {
         let sum = withUnsafeBytes(of: &place) { Checksum.of($0) } ^ secret
         return UInt64(sum) << 32
     }
+
+    static func appendEndMark(to bytes: inout [UInt8], at offset: Int, _ secret: UInt32) {
+        withUnsafeBytes(of: endMark(at: offset, secret).littleEndian) { bytes.append(contentsOf: $0) }
+    }
     static let cursorSlots = 2
 
     /// A segment is named by the number of its first record, and by how often one with that was begun before.

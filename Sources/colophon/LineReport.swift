@@ -33,12 +33,8 @@ struct LineReport {
     }
 
     var text: String {
-        func some(_ figures: [(UInt64, String)]) -> String {
-            figures.filter { $0.0 > 0 }.map { "\(Figures.grouped(Int64(clamping: $0.0))) \($0.1)" }.joined(
-                separator: ", ")
-        }
         var parts = ["\(Figures.grouped(Int64(clamping: counters.lines))) \(counters.lines == 1 ? "line" : "lines")"]
-        let what = some([
+        let what = Self.some([
             (counters.enriched, "enriched"),
             (counters.kept, "kept as they were, for they say themselves where they came from"),
             (counters.forwarded, "forwarded as they were"), (counters.dropped, "dropped"),
@@ -46,7 +42,7 @@ struct LineReport {
             (counters.overlong, "too long"), (dead, deadLetters.isEmpty ? "dead" : "dead, in \(deadLetters)"),
         ])
         if !what.isEmpty { parts.append(what) }
-        let how = some([
+        let how = Self.some([
             (counters.exact, "exact"), (counters.inferred, "inferred"), (counters.mixed, "mixed"),
             (counters.unknown, "unknown" + whyUnknown),
         ])
@@ -64,14 +60,15 @@ struct LineReport {
         return parts.joined(separator: "; ")
     }
 
-    /// For each reason how many, where there is one.
+    private static func some(_ figures: [(UInt64, String)]) -> String {
+        figures.filter { $0.0 > 0 }.map { "\(Figures.grouped(Int64(clamping: $0.0))) \($0.1)" }.joined(separator: ", ")
+    }
+
+    /// The reason, or for each of several how many.
     private var whyUnknown: String {
         let reasons = counters.unknownBy.some
-        if reasons.isEmpty { return "" }
         if reasons.count == 1 { return " (\(reasons[0].reason.text))" }
-        return " ("
-            + reasons.map { "\(Figures.grouped(Int64(clamping: $0.count))) \($0.reason.text)" }
-            .joined(separator: ", ") + ")"
+        return reasons.isEmpty ? "" : " (\(Self.some(reasons.map { ($0.count, $0.reason.text) })))"
     }
 
     var json: String {

@@ -72,6 +72,23 @@ struct SpoolReuseTests {
         }
     }
 
+    @Test("an orderly end leaves none of the lines that were delivered, and numbers go on", arguments: [true, false])
+    func leavesNothingDelivered(isReused: Bool) throws {
+        let disk = SimulatedDisk(seed: 16)
+        try Records.withMemory { memory in
+            var spool = try Records.open(disk)
+            if isReused { _ = try Self.reuse(&spool, disk, memory) } else { Records.fill(&spool, lines: 3, memory) }
+            Self.deliver(&spool)
+            let (next, generation) = (spool.next, spool.generation)
+            spool.close()
+            #expect(try disk.names() == ["cursor"])
+            disk.cutPower()
+            let again = try Records.open(disk)
+            let (first, after, recovered) = (again.next, again.generation, again.news.recovered)
+            #expect(first == next && after == generation && recovered == 0)
+        }
+    }
+
     @Test(
         "where the end mark is not what was written, something was being written: numbers go on under another name",
         arguments: [0, 3, 4, 7])

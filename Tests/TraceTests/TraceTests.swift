@@ -313,6 +313,10 @@ struct TraceTests {
         let found = try #require(try fixture.json(line(", manifest_sha256=\(fixture.manifests[1].digest.hex)")).first)
         #expect(found.text("model_version") == "als-1" && found.text("attribution") == "inferred")
         #expect(found.text("note").hasSuffix("not where a server writes it: at the end, after \", <n> ms\""))
+        // Where a server that writes JSON would write it is another matter.
+        let json = "{\"ts\":\"2025-03-04T18:05:00\",\"variant\":\"als_model\",\"msg\":\"manifest_sha256=ab\"}"
+        let other = try #require(try fixture.json(json).first)
+        #expect(other.text("attribution") == "inferred" && !other.text("note").contains("manifest_sha256"))
     }
 
     @Test("a line that names no variant is the default variant's")

@@ -344,7 +344,7 @@ class Soak:
         before, after = min(f[2] for f in early), min(f[2] for f in late)
         assert after <= before + 6, f"descriptors: {before} in the second quarter, never below {after} in the last"
         # A client of Kafka takes its room with the first outage, and keeps it: a short run says nothing of growth.
-        if SECONDS < 300:
+        if SECONDS < 120:
             return
         before, after = max(f[1] for f in early), min(f[1] for f in late)
         assert after <= before + (8 << 10), f"KiB of memory: {before} in the second quarter, never below {after} in the last"
