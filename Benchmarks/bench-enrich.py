@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -122,6 +123,14 @@ def spool(scratch):
     shutil.rmtree(f"{scratch}/spool")
     measure.bar("appended a second", statistics.median(run["append_mb_per_second"] for run in runs), 500, at_most=False, unit="MB/s")
     measure.bar("recovery of a GiB", statistics.median(run["recovery_seconds"] for run in runs), 2, unit="s")
+    print("its syncs of 16 KiB, on the disk")
+    runs = []
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(colophon)) as disk:
+        for number in range(5):
+            runs.append(json.loads(subprocess.run([bench, f"{disk}/{number}", "syncs"], capture_output=True, check=True).stdout))
+    new, over = (statistics.median(run[name] for run in runs) for name in ("new_us", "over_us"))
+    print(f"  {new:.0f} us into a new file, {over:.0f} us over a delivered one")
+    measure.bar("a sync over a delivered segment beside one into a new file", over / new, 0.8)
 
 
 def kafka(scratch, manifest):

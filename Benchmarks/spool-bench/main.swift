@@ -3,11 +3,11 @@ import Glibc
 import Provenance
 import Runtime
 
-/// How fast the spool takes records and comes back after a kill: `spool-bench DIRECTORY MEBIBYTES`, figures as JSON. The directory must
-/// not be there.
+/// How fast the spool takes records and comes back after a kill: `spool-bench DIRECTORY MEBIBYTES`; or how long a sync takes into a new
+/// file, and into one that is written over: `spool-bench DIRECTORY syncs`. Figures as JSON. The directory must not be there.
 let arguments = CommandLine.arguments
-guard arguments.count == 3, let mebibytes = Int(arguments[2]) else {
-    print("usage: spool-bench DIRECTORY MEBIBYTES")
+guard arguments.count == 3, let mebibytes = arguments[2] == "syncs" ? 64 : Int(arguments[2]) else {
+    print("usage: spool-bench DIRECTORY MEBIBYTES|syncs")
     exit(2)
 }
 let target = mebibytes << 20
@@ -41,6 +41,24 @@ UnsafeMutableRawBufferPointer(rebasing: memory[LineRecord.headerSize...]).copyBy
 
 var spool = try open()
 record.source = definitions.source(Array("stdin/bench".utf8))
+if arguments[2] == "syncs" {
+    /// Microseconds for each of so many syncs of some 16 KiB.
+    @MainActor func syncing(_ count: Int) -> Double {
+        seconds {
+            for _ in 0..<count {
+                for _ in 0..<(16 << 10) / size { spool.append(record) }
+                spool.sync()
+            }
+        } * 1_000_000 / Double(count)
+    }
+    let new = syncing(600)
+    spool.read { _ in true }
+    spool.acknowledge(spool.readPosition)
+    // Less than there was, so that all of it is written over.
+    let over = syncing(500)
+    print("{\"new_us\": \(new), \"over_us\": \(over)}")
+    exit(0)
+}
 var bytes = 0
 var syncs = 0
 let appending = seconds {
